@@ -1,0 +1,148 @@
+"""The Python API: ``open(path)`` gives a :class:`Billing`, the one place where everything is put together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from nbilling.engine.accounts import Accounts
+from nbilling.engine.clock import ClockControl
+from nbilling.engine.core import Core
+from nbilling.engine.quota import Quota, QuotaDecision
+from nbilling.engine.recorder import UsageRecorder
+from nbilling.model.clock import Clock, FixedClock, SystemClock, parse_time
+from nbilling.model.config import Config
+from nbilling.model.errors import BadInput
+
+if TYPE_CHECKING:
+    from nbilling.engine.customers import Customers
+    from nbilling.engine.plans import Plans
+    from nbilling.api.invoicing import Invoicing
+    from nbilling.api.metering import Metering
+    from nbilling.store.database import Ledger
+
+DEFAULT_PATH = "nbilling.db"
+CONFIG_FILE = "nbilling.toml"
+
+
+def load_config(environment: Mapping[str, str] | None = None, directory: str | os.PathLike[str] = ".") -> Config:
+    """Settings from an environment (the process's own if None) and from ``nbilling.toml`` in a directory."""
+    import tomllib
+    from decimal import Decimal
+
+    path = Path(directory) / CONFIG_FILE
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return Config(os.environ if environment is None else environment)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} cannot be read: {error!s:.100}", hint="mend or remove it") from None
+    try:
+        table = tomllib.loads(text, parse_float=Decimal)
+    except (tomllib.TOMLDecodeError, ValueError) as error:
+        raise BadInput(f"{path} is not TOML: {error!s:.100}", hint="mend or remove it") from None
+    return Config(os.environ if environment is None else environment, table, str(path))
+
+
+def ledger_path(path: str | os.PathLike[str] | None = None) -> str:
+    """The ledger's file: the one given, else ``NBILLING_DB``, else ``./nbilling.db``."""
+    return os.fspath(path) if path is not None else os.environ.get("NBILLING_DB") or DEFAULT_PATH
+
+
+def init(path: str | os.PathLike[str] | None = None) -> bool:
+    """Creates the ledger with the seed's meters, plans and default limits, or migrates it. True if it is new.
+
+    StorageError where it cannot be written, NewerLedger where a newer nbilling made it.
+    """
+    from nbilling.store.database import create_ledger
+
+    return create_ledger(ledger_path(path))
+
+
+def open(
+    path: str | os.PathLike[str] | None = None,
+    *,
+    config: Config | None = None,
+    clock: Clock | None = None,
+    actor: str = "api",
+) -> Billing:
+    """Opens a ledger that :func:`init` has made.
+
+    ``config`` defaults to the environment and ``nbilling.toml``; ``clock`` to ``NBILLING_NOW``, else the ledger's test
+    clock, else the machine's. ``actor`` is who the audit trail names. LedgerMissing, NotALedger or NewerLedger where
+    the file is not one of ours.
+    """
+    from nbilling.store.database import open_ledger
+
+    fixed = clock is not None
+    if clock is None and os.environ.get("NBILLING_NOW"):
+        clock, fixed = FixedClock(parse_time(os.environ["NBILLING_NOW"], "NBILLING_NOW")), True
+    settings = config if config is not None else load_config()
+    ledger = open_ledger(ledger_path(path))
+    return Billing(ledger, Core(ledger, clock or SystemClock(), fixed, settings, actor))
+
+
+class Billing:
+    """One open ledger. Its rooms: ``usage``, ``quota``, ``plans``, ``invoices``, ``customers``, ``clock``.
+
+    Safe to share between threads, and to use in a forked child. Close it, or use it as a context manager.
+    """
+
+    def __init__(self, ledger: Ledger, core: Core) -> None:
+        self.ledger = ledger
+        self.config = core.config
+        self._core = core
+        self._accounts = Accounts(core)
+        self._recorder = UsageRecorder(core, self._accounts)
+        self.quota = Quota(core, self._accounts, self._recorder)
+        self.clock = ClockControl(core)
+
+    @property
+    def usage(self) -> Metering:
+        """Tracking, reports, imports, exports, meters."""
+        from nbilling.api.metering import Metering
+
+        return self._room("usage", Metering, self._recorder)
+
+    @property
+    def plans(self) -> Plans:
+        """Plans and subscriptions."""
+        from nbilling.engine.plans import Plans
+
+        return self._room("plans", Plans)
+
+    @property
+    def customers(self) -> Customers:
+        """Profiles of customers."""
+        from nbilling.engine.customers import Customers
+
+        return self._room("customers", Customers)
+
+    @property
+    def invoices(self) -> Invoicing:
+        """Invoices and their documents."""
+        from nbilling.api.invoicing import Invoicing
+
+        return self._room("invoices", Invoicing)
+
+    def _room(self, name: str, kind: Any, *more: Any) -> Any:
+        """A room is made when it is first entered: a check of a quota need not load what invoices need."""
+        key = f"_{name}"
+        if key not in self.__dict__:
+            self.__dict__[key] = kind(self._core, self._accounts, *more)
+        return self.__dict__[key]
+
+    def close(self) -> None:
+        """Closes the ledger. A second time: nothing."""
+        self.ledger.close()
+
+    def __enter__(self) -> Billing:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,40 @@
+"""The room ``usage``: tracking and reports of the engine, exports to files, imports of logs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from nbilling.engine.accounts import Accounts
+from nbilling.engine.core import Core
+from nbilling.engine.recorder import UsageRecorder
+from nbilling.engine.usage import UsageTracking
+from nbilling.engine.usage_reports import UsageReports
+from nbilling.model.text import choice, plain
+
+if TYPE_CHECKING:
+    from nbilling.engine.imports import LogImport
+
+
+class Metering(UsageTracking, UsageReports):
+    """Usage: recorded, read back, exported and imported."""
+
+    def __init__(self, core: Core, accounts: Accounts, recorder: UsageRecorder) -> None:
+        UsageTracking.__init__(self, core, accounts, recorder)
+
+    def export(self, customer_id: str, format: str, path: str | os.PathLike[str]) -> int:
+        """Writes every event of a customer to a file, ``csv`` or ``json``, whole or not at all. Returns how many."""
+        from nbilling.documents.exports import FORMATS, write_csv, write_json
+        from nbilling.documents.files import whole_file
+
+        choice(format, "format", FORMATS)
+        rows = self.events(customer_id)
+        target = plain(os.fspath(path), "path", limit=4096)
+        with whole_file(target) as out:
+            return write_csv(rows, out) if format == "csv" else write_json(rows, out)
+
+    def importer(self) -> LogImport:
+        """What imports access logs; see :class:`nbilling.engine.imports.LogImport`."""
+        from nbilling.engine.imports import LogImport
+
+        return LogImport(self._core.ledger, self._recorder, self._core)

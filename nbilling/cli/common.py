@@ -1,0 +1,69 @@
+"""What the commands share: opening the ledger, the format option, commands that take their values as data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from nbilling.cli.output import FORMATS
+
+if TYPE_CHECKING:
+    from nbilling.api.billing import Billing
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@contextmanager
+def billing(ctx: click.Context) -> Iterator[Billing]:
+    """The ledger that the command line names, open for one command."""
+    from nbilling.api.billing import open
+
+    with open(path_of(ctx), actor=actor()) as opened:
+        yield opened
+
+
+def path_of(ctx: click.Context) -> str | None:
+    """What ``--db`` said."""
+    path: str | None = ctx.find_root().obj
+    return path
+
+
+def actor() -> str:
+    """Who the audit trail names: the user of this process."""
+    try:
+        import pwd
+
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        name = str(os.getuid())
+    return f"cli:{name}"
+
+
+def format_option(command: F) -> F:
+    """``--format``: a table on a terminal, JSON in a pipe."""
+    return click.option(
+        "--format", "format", type=click.Choice(FORMATS), help="Default: table on a terminal, else json."
+    )(command)
+
+
+def values(**kwargs: Any) -> dict[str, Any]:
+    """Options that were given."""
+    return {name: value for name, value in kwargs.items() if value is not None}
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks before something that cannot be taken back; without a terminal and ``--yes`` it is refused."""
+    if yes:
+        return
+    import sys
+
+    from nbilling.model.errors import BadInput, Refused
+
+    if not sys.stdin.isatty():
+        raise BadInput("this asks for a confirmation and there is no terminal", hint="add --yes")
+    if not click.confirm(question, err=True):
+        raise Refused("nothing was changed", hint="")

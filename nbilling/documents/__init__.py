@@ -1,0 +1,1 @@
+"""Documents made from values: HTML, PDF, CSV and JSON exports."""

@@ -1,0 +1,307 @@
+"""Quotas: check, and check-and-record in one commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from nbilling.engine.accounts import Accounts
+from nbilling.engine.core import Core
+from nbilling.engine.recorder import UsageRecorder
+from nbilling.model.clock import DAY, HOUR, LATEST, MINUTE, format_time
+from nbilling.model.errors import Conflict
+from nbilling.model.identity import event_key, uuid7
+from nbilling.model.money import format_amount
+from nbilling.model.periods import day_start, local_day, month_of
+from nbilling.model.text import choice, plain
+from nbilling.rules.quota import PERIODS, Decision, Usage, decide, effective_limits, fullest, percentage
+from nbilling.rules.usage import base_amount, unit_amount
+from nbilling.store import customers, gauges, plans, quota, usage
+from nbilling.store.customers import CustomerRow
+from nbilling.store.plans import PlanRow, PriceRow
+from nbilling.store.quota import LimitRow
+from nbilling.store.usage import DAILY, LIFETIME, PERIOD, WINDOW, MeterRow, UsageRow
+
+RESETS = ("monthly", "daily")
+UNLIMITED = "unlimited"
+
+
+class QuotaDecision(NamedTuple):
+    """The answer to a check, in the meter's unit. ``limit`` and ``remaining`` None: unlimited."""
+
+    allowed: bool
+    resource: str
+    amount: int | Decimal
+    period: str
+    limit: int | Decimal | None
+    used: int | Decimal
+    remaining: int | Decimal | None
+    resets_at: str | None
+    reason: str
+
+
+class Quota:
+    """Limits of customers. Reads go through the thread's own connection, ``enforce`` is one write job."""
+
+    def __init__(self, core: Core, accounts: Accounts, recorder: UsageRecorder) -> None:
+        self._core = core
+        self._accounts = accounts
+        self._recorder = recorder
+
+    def set_limit(self, customer_id: str, resource: str, limit: object, period: str) -> None:
+        """Sets a customer's own limit in the meter's unit; 0 blocks all, ``unlimited`` lifts it."""
+        meter = self._core.meter(self._core.read(), resource)
+        choice(period, "period", PERIODS)
+        amount = None if limit in (None, UNLIMITED) else base_amount(limit, meter.scale, "limit")
+
+        def job(db: sqlite3.Connection) -> None:
+            now = self._core.now(db)
+            row = self._accounts.ensure(db, customer_id, now)
+            quota.set_own(db, row.id, meter.id, period, amount, now)
+            self._accounts.refresh_limits(db, row)
+            detail = {"resource": resource, "limit": amount, "period": period}
+            self._core.audit(db, now, "quota.set_limit", customer_id, detail)
+
+        self._core.write(job)
+
+    def check(self, customer_id: str, resource: str, amount: object = 1) -> QuotaDecision:
+        """Whether ``amount`` more would fit. Records nothing. An error is never an approval: it is raised."""
+        db, row, now = self._accounts.view(customer_id)
+        meter = self._core.meter(db, resource)
+        value = base_amount(amount, meter.scale, "amount")
+        return _shown(meter, value, decide(self._usages(db, row, meter, now), value))
+
+    def hard_limit_check(self, customer_id: str, resource: str, amount: object = 1) -> QuotaDecision:
+        """The same question as :meth:`check`, under the seed's name."""
+        return self.check(customer_id, resource, amount)
+
+    def enforce(
+        self,
+        customer_id: str,
+        resource: str,
+        amount: object = 1,
+        *,
+        dimension: str = "",
+        id: str | None = None,
+    ) -> QuotaDecision:
+        """Checks and, where it fits, records in one commit; on a gauge the amount is added to the level.
+
+        With an ``id`` the call can be repeated: what was recorded under it stays allowed and is not counted again.
+        """
+        meter = self._core.meter(self._core.read(), resource)
+        value = base_amount(amount, meter.scale, "amount")
+        plain(dimension, "dimension", limit=100, empty=True)
+        if id is not None:
+            plain(id, "event id")
+
+        def job(db: sqlite3.Connection) -> Decision:
+            now = self._core.now(db)
+            row = self._accounts.ensure(db, customer_id, now)
+            key, text, at = uuid7(now), None, now
+            if id is not None:
+                key, text = event_key(customer_id, id)
+                h = usage.claim_id(db, key, row.id, now // HOUR)
+                known = usage.find_event(db, h, key, row.id)
+                if known is not None:
+                    if (known.meter, known.amount) != (meter.id, value):
+                        raise Conflict(
+                            f"event id {id!r:.80} is already recorded with other content",
+                            hint="an id names one event; use a new id for a new event",
+                        )
+                    return decide(self._usages(db, row, meter, now), 0)._replace(allowed=True)
+            decision = decide(self._usages(db, row, meter, now), value)
+            if decision.allowed:
+                number = usage.dimension_id(db, dimension) if dimension else 0
+                event = UsageRow(row.id, meter.id, number, at, value, key, text, gauges.ADD, None)
+                self._recorder.record(db, [event], (row,))
+                return decision
+            raise _Refusal(decision)
+
+        try:
+            decision = self._core.write(job)
+        except _Refusal as refusal:
+            decision = refusal.decision
+        return _shown(meter, value, decision)
+
+    def soft_limit_check(self, customer_id: str, resource: str) -> dict[str, Any]:
+        """``{customer_id, resource, limit, usage, percentage, threshold, warning}`` of the fullest limit."""
+        meter, usage_, _, _ = self._fullest(customer_id, resource)
+        percent = percentage(usage_.used, usage_.limit)
+        threshold = self._core.config.quota_warning_threshold
+        return {
+            "customer_id": customer_id,
+            "resource": resource,
+            "limit": _amount(usage_.limit, meter),
+            "usage": unit_amount(usage_.used, meter.scale),
+            "percentage": percent,
+            "threshold": threshold,
+            "warning": percent >= threshold,
+        }
+
+    def get_usage_percentage(self, customer_id: str, resource: str) -> int:
+        """Whole percent of the fullest limit, rounded down, not capped; 0 if unlimited, 100 of a limit of 0."""
+        _, usage_, _, _ = self._fullest(customer_id, resource)
+        return percentage(usage_.used, usage_.limit)
+
+    def calculate_overage(self, customer_id: str, resource: str) -> dict[str, Any]:
+        """What lies above the fullest limit, and what that costs by the plan's price.
+
+        Of a gauge it is the present level, priced as if it held for a whole period; its invoice weighs it by time.
+        """
+        from nbilling.rules.pricing import amount_minor, rate
+
+        meter, usage_, plan, price = self._fullest(customer_id, resource)
+        over = 0 if usage_.limit is None else max(0, usage_.used - usage_.limit)
+        model = price_model(price)
+        cost = amount_minor(rate(model, over).amount, plan.currency) if model is not None else 0
+        return {
+            "customer_id": customer_id,
+            "resource": resource,
+            "limit": _amount(usage_.limit, meter),
+            "usage": unit_amount(usage_.used, meter.scale),
+            "overage": unit_amount(over, meter.scale),
+            "unit_price": shown_unit_price(model),
+            "cost": format_amount(cost, plan.currency),
+            "cost_minor": cost,
+            "currency": plan.currency,
+        }
+
+    def limits(self, customer_id: str) -> list[dict[str, Any]]:
+        """Every limit in force: ``{resource, period, limit, usage, percentage, source}``."""
+        db, row, now = self._accounts.view(customer_id)
+        result = []
+        for meter in usage.meters(db):
+            rows = self._limits(db, row, meter)
+            for limit, used in zip(rows, self._usages(db, row, meter, now), strict=False):
+                result.append(
+                    {
+                        "resource": meter.name,
+                        "period": limit.period,
+                        "limit": _amount(limit.amount, meter),
+                        "usage": unit_amount(used.used, meter.scale),
+                        "percentage": percentage(used.used, used.limit),
+                        "source": limit.source,
+                    }
+                )
+        return result
+
+    def reset(self, customer_id: str, period: str) -> None:
+        """Starts a counting window for quotas alone: ``monthly`` (days included) or ``daily``. Absolute ones stay."""
+        choice(period, "period", RESETS)
+
+        def job(db: sqlite3.Connection) -> None:
+            now = self._core.now(db)
+            row = self._accounts.ensure(db, customer_id, now)
+            for scope in ("quota_month", "quota_day") if period == "monthly" else ("quota_day",):
+                usage.open_window(db, row.id, scope, now)
+            self._core.audit(db, now, "quota.reset", customer_id, {"period": period})
+
+        self._core.write(job)
+
+    def _fullest(self, customer_id: str, resource: str) -> tuple[MeterRow, Usage, PlanRow, PriceRow | None]:
+        db, row, now = self._accounts.view(customer_id)
+        meter = self._core.meter(db, resource)
+        plan = self._accounts.plan_of(db, row)
+        price = plans.prices(db, plan.id).get(meter.id)
+        return meter, fullest(self._usages(db, row, meter, now)), plan, price
+
+    def _limits(self, db: sqlite3.Connection, row: CustomerRow | None, meter: MeterRow) -> list[LimitRow]:
+        if row is not None:
+            return quota.effective(db, row.id, meter.id)
+        plan = self._accounts.plan_of(db, None)
+        rows = effective_limits([], plans.limits(db, plan.id), quota.defaults(db), set())
+        return [LimitRow(*limit) for limit in rows if limit[0] == meter.id]
+
+    def _usages(
+        self, db: sqlite3.Connection, row: CustomerRow | None, meter: MeterRow, now: int
+    ) -> list[Usage]:
+        """What counts against each limit in force; one unlimited entry where there is none."""
+        limits = self._limits(db, row, meter)
+        if row is None:
+            end = month_of(now // DAY)[1] * DAY
+            usages = [Usage(limit.period, limit.amount, 0, _ends(limit.period, now, "UTC", end)) for limit in limits]
+            return usages or [Usage("per_month", None, 0, end)]
+        if meter.kind == "gauge":
+            level = gauges.level_at(db, row.id, meter.id, LATEST)
+            return [Usage(limit.period, limit.amount, level, 0) for limit in limits] or [
+                Usage("absolute", None, level, 0)
+            ]
+        usages = [
+            Usage(
+                limit.period,
+                limit.amount,
+                self._used(db, row, meter.id, limit.period, now),
+                _ends(limit.period, now, row.zone, row.end_at),
+            )
+            for limit in limits
+        ]
+        return usages or [Usage("per_month", None, self._used(db, row, meter.id, "per_month", now), row.end_at)]
+
+    @staticmethod
+    def _used(db: sqlite3.Connection, row: CustomerRow, meter: int, period: str, now: int) -> int:
+        if period == "per_month":
+            window = usage.window(db, row.id, "quota_month", row.start_at, row.end_at)
+            return usage.amount(db, WINDOW, window, row.id, meter) if window else usage.amount(
+                db, PERIOD, row.period, row.id, meter
+            )  # fmt: skip
+        if period == "per_day":
+            day = local_day(row.zone, now)
+            start, end = day_start(row.zone, day), day_start(row.zone, day + 1)
+            window = usage.window(db, row.id, "quota_day", start, end)
+            return usage.amount(db, WINDOW, window, row.id, meter) if window else usage.amount(
+                db, DAILY, day, row.id, meter
+            )  # fmt: skip
+        if period == "absolute":
+            return usage.amount(db, LIFETIME, 0, row.id, meter)
+        start, end = _clock_span(period, now, row.zone)
+        return usage.amount_since(db, row.id, meter, start, end)
+
+
+class _Refusal(Exception):
+    """Carries a refusal out of the job, so that the customer that it may have made goes too: nothing is recorded."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__("refused")
+        self.decision = decision
+
+
+def _clock_span(period: str, now: int, zone: str) -> tuple[int, int]:
+    """The minute or the local hour of an instant. Zones differ by whole quarters of an hour."""
+    if period == "per_minute":
+        start = now // MINUTE * MINUTE
+        return start, start + MINUTE
+    offset = (local_day(zone, now) * DAY - day_start(zone, local_day(zone, now))) % HOUR
+    start = (now + offset) // HOUR * HOUR - offset
+    return start, start + HOUR
+
+
+def _ends(period: str, now: int, zone: str, month_end: int) -> int:
+    if period == "per_month":
+        return month_end
+    if period == "per_day":
+        return day_start(zone, local_day(zone, now) + 1)
+    if period == "absolute":
+        return 0
+    return _clock_span(period, now, zone)[1]
+
+
+def _amount(value: int | None, meter: MeterRow) -> int | Decimal | None:
+    return None if value is None else unit_amount(value, meter.scale)
+
+
+def _shown(meter: MeterRow, amount: int, decision: Decision) -> QuotaDecision:
+    shown = unit_amount(amount, meter.scale)
+    limit, used = _amount(decision.limit, meter), unit_amount(decision.used, meter.scale)
+    resets_at = format_time(decision.resets_at) if decision.resets_at else None
+    if decision.limit is None:
+        reason = f"{meter.name} is unlimited"
+    elif decision.allowed:
+        reason = f"{used} of {limit} {meter.unit} used {decision.period}"
+    else:
+        until = f" until {resets_at}" if resets_at else ""
+        reason = f"{shown} more would exceed {limit} {meter.unit} {decision.period}: {used} are used{until}"
+    return QuotaDecision(
+        decision.allowed, meter.name, shown, decision.period, limit, used, _amount(decision.remaining, meter), resets_at,
+        reason,
+    )  # fmt: skip

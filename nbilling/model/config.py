@@ -1,0 +1,123 @@
+"""Settings: values that are handed in, never read at import. Flag before environment before file before default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from nbilling.model.errors import BadInput
+from nbilling.model.money import currency as currency_of
+from nbilling.model.money import parse_decimal
+from nbilling.model.text import choice, email, plain, whole
+
+
+def _text(limit: int = 500) -> Callable[[str, str], Any]:
+    return lambda value, name: plain(value, name, limit=limit, empty=True)
+
+
+def _lines(value: str, name: str) -> str:
+    """Several lines, separated by line breaks or by ``\\n`` as env files write them."""
+    parts = value.replace("\\n", "\n").splitlines()
+    return "\n".join(plain(part.strip(), name, limit=200, empty=True) for part in parts)
+
+
+def _markdown(value: str, name: str) -> str:
+    if len(value) > 20_000 or "\0" in value:
+        raise BadInput(f"{name} is too long or holds a NUL", hint="at most 20,000 characters of Markdown")
+    return value.replace("\\n", "\n")
+
+
+def _percent(value: str, name: str) -> Decimal | None:
+    return None if value == "" else parse_decimal(value, places=6, minimum=0, maximum=100, what=name)
+
+
+def _country(value: str, name: str) -> str:
+    if value and not (len(value) == 2 and value.isascii() and value.isalpha() and value.isupper()):
+        raise BadInput(f"{name} {value!r:.20} is not a country code", hint="write two capitals, such as DE")
+    return value
+
+
+class Setting(NamedTuple):
+    """One setting: its field, its environment name, its default as text, its check, and what it is for."""
+
+    field: str
+    environment: str
+    default: str
+    check: Callable[[str, str], Any]
+    help: str
+
+
+SETTINGS = (
+    Setting("currency", "BILLING_CURRENCY", "USD", lambda v, _: currency_of(v).code, "currency of custom plans"),
+    Setting("tax_rate", "BILLING_TAX_RATE", "", _percent, "tax in percent where nothing else says so; empty: none set"),
+    Setting("tax_label", "BILLING_TAX_LABEL", "Tax", _text(60), "what that tax is called on an invoice"),
+    Setting("company_name", "BILLING_COMPANY_NAME", "", _text(), "seller on invoices"),
+    Setting("company_address", "BILLING_COMPANY_ADDRESS", "", _lines, "seller's address, lines separated by \\n"),
+    Setting("company_country", "BILLING_COMPANY_COUNTRY", "", _country, "seller's country, ISO 3166"),
+    Setting("company_email", "BILLING_COMPANY_EMAIL", "", lambda v, _: email(v) if v else v, "seller's e-mail"),
+    Setting("company_phone", "BILLING_COMPANY_PHONE", "", _text(60), "seller's telephone"),
+    Setting("company_vat_number", "BILLING_COMPANY_VAT_NUMBER", "", _text(60), "seller's VAT number"),
+    Setting("invoice_number_prefix", "INVOICE_NUMBER_PREFIX", "INV", _text(20), "first part of invoice numbers"),
+    Setting("invoice_due_days", "INVOICE_DUE_DAYS", "7", lambda v, n: whole(v, n, maximum=3660), "days to pay"),
+    Setting("invoice_notes", "INVOICE_NOTES", "", _markdown, "Markdown at the foot of every invoice"),
+    Setting("payment_instructions", "INVOICE_PAYMENT_INSTRUCTIONS", "", _markdown, "Markdown: how to pay"),
+    Setting("page_size", "INVOICE_PAGE_SIZE", "A4", lambda v, n: choice(v, n, ("A4", "Letter")), "A4 or Letter"),
+    Setting(
+        "quota_warning_threshold", "QUOTA_WARNING_THRESHOLD", "80",
+        lambda v, n: whole(v, n, minimum=1, maximum=100), "percent of a quota that is warned of",
+    ),
+)  # fmt: skip
+
+
+class Config:
+    """Checked settings. Each is an attribute; :attr:`origins` says where each came from."""
+
+    currency: str
+    tax_rate: Decimal | None
+    tax_label: str
+    company_name: str
+    company_address: str
+    company_country: str
+    company_email: str
+    company_phone: str
+    company_vat_number: str
+    invoice_number_prefix: str
+    invoice_due_days: int
+    invoice_notes: str
+    payment_instructions: str
+    page_size: str
+    quota_warning_threshold: int
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        file: Mapping[str, Any] | None = None,
+        file_name: str = "nbilling.toml",
+    ) -> None:
+        """Reads the settings from an environment and from the table of a configuration file, both handed in."""
+        self.origins: dict[str, str] = {}
+        environment, file = environment or {}, dict(file or {})
+        for setting in SETTINGS:
+            value, origin = setting.default, "default"
+            if setting.field in file:
+                value, origin = _from_file(setting.field, file.pop(setting.field)), file_name
+            if setting.environment in environment:
+                value, origin = environment[setting.environment], f"environment {setting.environment}"
+            try:
+                setattr(self, setting.field, setting.check(value, setting.field))
+            except BadInput as error:
+                raise BadInput(f"{error.message} (from {origin})", hint=error.hint) from None
+            self.origins[setting.field] = origin
+        file.pop("database", None), file.pop("format", None)
+        if file:
+            known = ", ".join(setting.field for setting in SETTINGS)
+            raise BadInput(f"{file_name} has an unknown setting {min(file)!r:.60}", hint=f"known are {known}")
+
+
+def _from_file(field: str, value: object) -> str:
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)
+    if isinstance(value, Decimal):
+        return str(value)
+    raise BadInput(f"{field} must be text or a number", hint="see nbilling config show")

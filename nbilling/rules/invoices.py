@@ -1,0 +1,196 @@
+"""From usage and plan to invoice lines. Pure: every amount is exact until its one rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+import attrs
+
+from nbilling.model.money import format_decimal, round_half_away
+from nbilling.model.periods import to_date
+from nbilling.rules.price_models import PerUnit, PriceModel
+from nbilling.rules.pricing import amount_minor, rate
+
+GIB = 2**30
+_LABELS = {"api_requests": "API requests"}
+_INTERVALS = {"half_year": "half-year"}
+
+
+@attrs.frozen(kw_only=True)
+class Metered:
+    """What one meter measured in one part of a period.
+
+    ``usage`` and ``limit`` are in base units (a time-weighted gauge has a fraction); ``limit`` None is unlimited.
+    ``model`` None: the plan has no price for it.
+    """
+
+    meter: int
+    name: str
+    unit: str
+    scale: int
+    usage: Fraction
+    limit: int | None
+    model: PriceModel | None
+    priced_unit: str
+    allowance: str
+
+
+@attrs.frozen(kw_only=True)
+class Part:
+    """A part of a billing period with one plan. ``share``: of a whole period, what fee and allowances are prorated by."""
+
+    plan: int
+    plan_name: str
+    price_minor: int
+    interval: str
+    start_day: int
+    end_day: int
+    share: Fraction
+    metered: tuple[Metered, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Line:
+    """An invoice line, exact. ``quantity`` in priced units."""
+
+    kind: str
+    description: str
+    detail: str
+    meter: int
+    plan: int
+    start_day: int
+    end_day: int
+    usage: Fraction
+    included: Fraction | None
+    quantity: Fraction
+    unit: str
+    unit_price: str
+    amount_minor: int
+
+
+def charges(parts: Sequence[Part], currency: str, exponent: int) -> list[Line]:
+    """The lines of a period: for each part its fee, then each meter that was used."""
+    lines = []
+    for part in parts:
+        if part.price_minor or len(parts) == 1:
+            lines.append(_fee(part, exponent))
+        lines += [_usage(part, metered, currency) for metered in part.metered if metered.usage]
+    return lines
+
+
+def _fee(part: Part, exponent: int) -> Line:
+    days = part.end_day - part.start_day
+    return Line(
+        kind="fee",
+        description=f"{part.plan_name} plan",
+        detail="" if part.share == 1 else f"{days} of {days / part.share} days",
+        meter=0,
+        plan=part.plan,
+        start_day=part.start_day,
+        end_day=part.end_day,
+        usage=Fraction(0),
+        included=None,
+        quantity=part.share,
+        unit=_INTERVALS.get(part.interval, part.interval),
+        unit_price=minor_text(part.price_minor, exponent),
+        amount_minor=round_half_away(part.price_minor * part.share),
+    )
+
+
+def _usage(part: Part, metered: Metered, currency: str) -> Line:
+    """What is used above the allowance at the plan's price. Without a limit there is nothing above it."""
+    included = None if metered.limit is None else metered.limit * part.share
+    model = metered.model
+    charged = Fraction(0)
+    amount = 0
+    if model is not None:
+        if metered.allowance == "none":
+            charged = metered.usage
+        elif included is not None:
+            charged = max(Fraction(0), metered.usage - included)
+        amount = amount_minor(rate(model, charged, scale_fraction=part.share).amount, currency)
+    per = Fraction(getattr(model, "per", 1)) if model is not None else Fraction(10**metered.scale)
+    return Line(
+        kind="usage",
+        description=meter_label(metered.name),
+        detail=_detail(metered, included),
+        meter=metered.meter,
+        plan=part.plan,
+        start_day=part.start_day,
+        end_day=part.end_day,
+        usage=metered.usage,
+        included=included if metered.allowance == "limit" else Fraction(0),
+        quantity=charged / per,
+        unit=metered.priced_unit if model is not None else metered.unit,
+        unit_price=format_decimal(model.unit_price) if isinstance(model, PerUnit) else "0" if model is None else "",
+        amount_minor=amount,
+    )
+
+
+def _detail(metered: Metered, included: Fraction | None) -> str:
+    used = f"{quantity_text(metered.usage, metered.unit, metered.scale)} used"
+    if metered.allowance == "none" and metered.model is not None:
+        return used
+    if included is None:
+        return f"{used}, unlimited"
+    return f"{used}, {quantity_text(included, metered.unit, metered.scale)} included"
+
+
+def meter_label(name: str) -> str:
+    """How a meter is called on an invoice."""
+    return _LABELS.get(name) or name.replace("_", " ").capitalize()
+
+
+def quantity_text(amount: Fraction, unit: str, scale: int) -> str:
+    """An amount in base units for people: bytes as GB of 2^30 bytes, seconds as hours, at most 3 decimals."""
+    value, name = amount / 10**scale, unit
+    if unit == "bytes":
+        value, name = (value / GIB, "GB") if abs(value) >= GIB // 1000 else (value, "bytes")
+    elif unit == "seconds" and abs(value) >= 36:
+        value, name = value / 3600, "hours"
+    return f"{decimal_text(value, 3)} {name}"
+
+
+def decimal_text(value: Fraction, places: int) -> str:
+    """Rounded to so many decimals, half away from zero, thousands separated, without trailing zeros."""
+    scaled = round_half_away(value * 10**places)
+    whole, rest = divmod(abs(scaled), 10**places)
+    text = f"{whole:,}" + f".{rest:0{places}d}".rstrip("0").rstrip(".")
+    return f"-{text}" if scaled < 0 else text
+
+
+def minor_text(minor: int, exponent: int) -> str:
+    """Minor units as a decimal in currency units, such as ``29.00``."""
+    if exponent == 0:
+        return str(minor)
+    sign = "-" if minor < 0 else ""
+    return f"{sign}{abs(minor) // 10**exponent}.{abs(minor) % 10**exponent:0{exponent}d}"
+
+
+def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
+    """What has come to a billed period since: each meter's present rating less what its invoices say already.
+
+    Rounding is settled here too: all invoices of the period together charge what one would have charged.
+    """
+    before: dict[tuple[int, int, int], tuple[Fraction, Fraction, int]] = {}
+    for line in billed:
+        key = line.meter, line.plan, line.start_day
+        _, quantity, amount = before.get(key, (Fraction(0), Fraction(0), 0))
+        before[key] = line.usage, quantity + line.quantity, amount + line.amount_minor
+    lines = []
+    for line in now:
+        usage, quantity, amount = before.get((line.meter, line.plan, line.start_day), (Fraction(0), Fraction(0), 0))
+        if line.kind != "usage" or line.usage == usage:
+            continue
+        first, last = to_date(line.start_day), to_date(line.end_day - 1)
+        lines.append(
+            attrs.evolve(
+                line,
+                kind="late_usage",
+                description=f"{line.description}, {first} to {last}, recorded later",
+                quantity=line.quantity - quantity,
+                amount_minor=line.amount_minor - amount,
+            )
+        )
+    return lines

@@ -1,0 +1,74 @@
+"""What a usage event may say: checks and exact conversions of the values that come in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from nbilling.model.clock import FUTURE_TOLERANCE, format_time
+from nbilling.model.errors import BadInput
+from nbilling.model.money import parse_decimal
+from nbilling.model.text import MAX_INTEGER, plain, whole
+
+METHODS = (
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE", "QUERY",
+    "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "REPORT", "SEARCH",
+)  # fmt: skip
+"""RFC 9110, PATCH (RFC 5789), QUERY, and WebDAV (RFC 4918, 3253, 5323)."""
+
+DIRECTIONS = ("egress", "ingress")
+MAX_METADATA = 16_384
+
+
+def base_amount(value: object, scale: int, what: str, *, signed: bool = False) -> int:
+    """An amount in a meter's unit as an integer of its base unit (``10**-scale``). Exact, or BadInput."""
+    if scale == 0:
+        return whole(value, what, minimum=-MAX_INTEGER if signed else 0)
+    number = parse_decimal(value, places=scale, minimum=None if signed else Decimal(0), what=what)
+    amount = int(number.scaleb(scale))
+    if abs(amount) > MAX_INTEGER:
+        raise BadInput(f"{what} {value!s:.60} is too large", hint=f"at most {unit_amount(MAX_INTEGER, scale)}")
+    return amount
+
+
+def unit_amount(amount: int, scale: int) -> int | Decimal:
+    """The reverse: an int where it is whole, else an exact Decimal without trailing zeros."""
+    if scale == 0 or amount % 10**scale == 0:
+        return amount // 10**scale
+    return Decimal(amount).scaleb(-scale).normalize()
+
+
+def api_request_metadata(endpoint: object, method: object, status: object, duration: object) -> str:
+    """Checked metadata of an API request as JSON. The query string is cut off: it is where secrets travel."""
+    path = plain(endpoint, "endpoint", limit=8192).partition("?")[0].partition("#")[0][:2048]
+    if method not in METHODS:
+        raise BadInput(f"method {method!r:.60} is not an HTTP method", hint="write it in capitals, such as GET")
+    code = whole(status, "status", minimum=100, maximum=599)
+    seconds = parse_decimal(duration, places=9, minimum=Decimal(0), maximum=Decimal(10**9), what="duration")
+    text = f"{seconds.normalize():f}"
+    return f'{{"endpoint":{json.dumps(path, ensure_ascii=False)},"method":"{method}","status":{code},"duration":{text}}}'
+
+
+def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
+    """Metadata as canonical JSON: keys sorted, no spaces. None and empty are the same."""
+    if not metadata:
+        return None
+    if not isinstance(metadata, Mapping):
+        raise BadInput("metadata must be an object", hint='write it as {"key": "value"}')
+    try:
+        text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BadInput(f"metadata cannot be kept as JSON: {error!s:.80}", hint="use text, numbers and lists") from None
+    if len(text) > MAX_METADATA:
+        raise BadInput(f"metadata has {len(text):,} characters", hint=f"at most {MAX_METADATA:,} are kept")
+    return text
+
+
+def event_time(at: int, now: int) -> int:
+    """The event's time, refused where it lies ahead of now by more than clocks differ."""
+    if at > now + FUTURE_TOLERANCE:
+        raise BadInput(f"{format_time(at)} lies in the future", hint="usage is recorded when it has happened")
+    return at

@@ -1,0 +1,1 @@
+"""All the SQL and everything that touches the ledger file."""

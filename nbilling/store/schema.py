@@ -1,0 +1,473 @@
+"""The tables. Integers inside (microseconds, minor units, base units); the seed's names as views to read from anywhere.
+
+Designed for 20 million events: customers, meters and dimensions are interned, every large index begins with the hour
+of the event, so a new row always lands on pages that are already in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+
+from nbilling.store import imports
+
+APPLICATION_ID = 0x6E62696C
+"""``nbil``: what ``file`` and other programs know a ledger by."""
+
+TABLES = (
+    """CREATE TABLE ledger (
+  -- facts about this file: its mode (unset, fixtures, test, live), a test clock, when it was made
+  key TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE customers (
+  -- who uses and pays; customer_id is the host's own id
+  id INTEGER PRIMARY KEY,
+  customer_id TEXT NOT NULL UNIQUE,
+  name TEXT NOT NULL DEFAULT '',
+  company TEXT NOT NULL DEFAULT '',
+  email TEXT NOT NULL DEFAULT '',
+  phone TEXT NOT NULL DEFAULT '',
+  address_line1 TEXT NOT NULL DEFAULT '',
+  address_line2 TEXT NOT NULL DEFAULT '',
+  postal_code TEXT NOT NULL DEFAULT '',
+  city TEXT NOT NULL DEFAULT '',
+  region TEXT NOT NULL DEFAULT '',
+  country TEXT NOT NULL DEFAULT '', -- ISO 3166-1 alpha-2
+  vat_number TEXT NOT NULL DEFAULT '',
+  buyer_reference TEXT NOT NULL DEFAULT '',
+  currency TEXT NOT NULL DEFAULT '', -- ISO 4217; empty until the first invoice or paid plan fixes it
+  locale TEXT NOT NULL DEFAULT 'en',
+  zone TEXT NOT NULL DEFAULT 'UTC', -- IANA
+  period INTEGER NOT NULL DEFAULT 0, -- the present billing period, a row of periods
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT""",
+    """CREATE TABLE meters (
+  -- what is measured; amounts are integers in units of 10^-scale
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE,
+  kind TEXT NOT NULL CHECK (kind IN ('event', 'gauge', 'counter')),
+  aggregation TEXT NOT NULL CHECK (aggregation IN ('sum', 'count', 'max', 'last', 'unique', 'time_weighted')),
+  unit TEXT NOT NULL,
+  scale INTEGER NOT NULL DEFAULT 0 CHECK (scale BETWEEN 0 AND 9),
+  dimension TEXT NOT NULL DEFAULT '', -- what the dimension of its events means: direction, resource_type
+  created_at INTEGER NOT NULL
+) STRICT""",
+    """CREATE TABLE dimensions (
+  -- interned dimension values; 0 is none
+  id INTEGER PRIMARY KEY,
+  value TEXT NOT NULL UNIQUE
+) STRICT""",
+    """CREATE TABLE events (
+  -- usage events, append-only; seq is the order of arrival
+  seq INTEGER PRIMARY KEY,
+  h INTEGER NOT NULL, -- hours since 1970 of at
+  at INTEGER NOT NULL, -- microseconds UTC
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  meter INTEGER NOT NULL REFERENCES meters (id),
+  dimension INTEGER NOT NULL REFERENCES dimensions (id),
+  amount INTEGER NOT NULL,
+  op INTEGER NOT NULL, -- 0 adds, 1 sets the level of a gauge
+  key BLOB NOT NULL, -- 16 bytes: the event's identity for its customer within its hour
+  id TEXT, -- the id as sent, where key is only its hash
+  metadata TEXT
+) STRICT""",
+    "CREATE UNIQUE INDEX events_identity ON events (h, key, customer)",
+    "CREATE INDEX events_usage ON events (h, customer, meter)",
+    """CREATE TABLE event_ids (
+  -- ids that were sent without a time and hold none: where their event is
+  key BLOB NOT NULL,
+  customer INTEGER NOT NULL,
+  h INTEGER NOT NULL,
+  PRIMARY KEY (key, customer)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE rollups (
+  -- usage summed as it comes in. grain 0: for ever; 1: UTC hour; 2: local day; 3: billing period; 4: counting window
+  grain INTEGER NOT NULL,
+  bucket INTEGER NOT NULL, -- 0; hours since 1970; day number; periods.id; windows.id
+  customer INTEGER NOT NULL,
+  meter INTEGER NOT NULL,
+  dimension INTEGER NOT NULL,
+  amount INTEGER NOT NULL,
+  events INTEGER NOT NULL,
+  PRIMARY KEY (grain, bucket, customer, meter, dimension)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE gauge_levels (
+  -- every sample of a gauge in the order of its own time, with the level that it left
+  customer INTEGER NOT NULL,
+  meter INTEGER NOT NULL,
+  dimension INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  seq INTEGER NOT NULL, -- events.seq
+  op INTEGER NOT NULL,
+  amount INTEGER NOT NULL,
+  level INTEGER NOT NULL,
+  PRIMARY KEY (customer, meter, dimension, at, seq)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE plan_versions (
+  -- a plan is never edited: a change is a new version, a subscription keeps the one it bought
+  id INTEGER PRIMARY KEY,
+  plan_id TEXT NOT NULL,
+  version INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  currency TEXT NOT NULL,
+  price_minor INTEGER NOT NULL CHECK (price_minor >= 0),
+  interval_unit TEXT NOT NULL,
+  interval_count INTEGER NOT NULL CHECK (interval_count > 0),
+  proration TEXT NOT NULL CHECK (proration IN ('day', 'second', 'none')),
+  owner INTEGER NOT NULL DEFAULT 0, -- the one customer of a custom plan; 0: everybody
+  features TEXT NOT NULL DEFAULT '{}',
+  created_at INTEGER NOT NULL,
+  UNIQUE (plan_id, version)
+) STRICT""",
+    """CREATE TABLE plan_limits (
+  -- amount NULL: unlimited
+  plan INTEGER NOT NULL REFERENCES plan_versions (id),
+  meter INTEGER NOT NULL REFERENCES meters (id),
+  period TEXT NOT NULL,
+  amount INTEGER CHECK (amount >= 0),
+  PRIMARY KEY (plan, meter, period)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE plan_prices (
+  -- what usage costs
+  plan INTEGER NOT NULL REFERENCES plan_versions (id),
+  meter INTEGER NOT NULL REFERENCES meters (id),
+  model TEXT NOT NULL, -- JSON of a price model
+  unit TEXT NOT NULL, -- the priced unit's name: GB, hour, request
+  allowance TEXT NOT NULL CHECK (allowance IN ('limit', 'none')), -- limit: usage up to the limit is included
+  PRIMARY KEY (plan, meter)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE subscription_records (
+  -- one row a subscription; the free default of a customer is one too
+  id INTEGER PRIMARY KEY,
+  subscription_id TEXT NOT NULL UNIQUE,
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  status TEXT NOT NULL CHECK (status IN ('trialing', 'active', 'past_due', 'paused', 'canceled')),
+  is_default INTEGER NOT NULL CHECK (is_default IN (0, 1)), -- free, by calendar month
+  plan INTEGER NOT NULL REFERENCES plan_versions (id), -- the plan in force now
+  anchor_day INTEGER NOT NULL, -- periods are computed from it; 0 for calendar months
+  start_day INTEGER NOT NULL,
+  end_day INTEGER NOT NULL DEFAULT 9223372036854775807,
+  pending_plan INTEGER NOT NULL DEFAULT 0, -- plan_versions.id that comes into force on pending_day
+  pending_day INTEGER NOT NULL DEFAULT 0,
+  stripe_subscription_id TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+) STRICT""",
+    "CREATE INDEX subscription_records_customer ON subscription_records (customer, start_day)",
+    """CREATE TABLE subscription_phases (
+  -- which plan was in force from which local day on
+  subscription INTEGER NOT NULL REFERENCES subscription_records (id),
+  start_day INTEGER NOT NULL,
+  seq INTEGER NOT NULL, -- several changes on one day keep their order; the last one rates the day
+  plan INTEGER NOT NULL REFERENCES plan_versions (id),
+  reason TEXT NOT NULL,
+  changed_at INTEGER NOT NULL,
+  PRIMARY KEY (subscription, start_day, seq)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE periods (
+  -- billing periods, half-open, local midnights; made when something falls into them
+  id INTEGER PRIMARY KEY,
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  subscription INTEGER NOT NULL REFERENCES subscription_records (id),
+  start_day INTEGER NOT NULL,
+  end_day INTEGER NOT NULL CHECK (end_day > start_day),
+  start_at INTEGER NOT NULL,
+  end_at INTEGER NOT NULL CHECK (end_at > start_at),
+  late INTEGER NOT NULL DEFAULT 0, -- 1: usage came in after it had ended or its invoice was finalised
+  UNIQUE (customer, start_day)
+) STRICT""",
+    "CREATE INDEX periods_late ON periods (customer, start_day) WHERE late = 1",
+    """CREATE TABLE windows (
+  -- a reset starts a counting window; nothing is deleted. Events of its period or day from then on count in it too
+  id INTEGER PRIMARY KEY,
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  scope TEXT NOT NULL CHECK (scope IN ('usage_month', 'quota_month', 'quota_day')),
+  opened_at INTEGER NOT NULL
+) STRICT""",
+    "CREATE INDEX windows_customer ON windows (customer, scope, opened_at)",
+    """CREATE TABLE customer_limits (
+  -- a customer's own limits; they stand before its plan's. amount NULL: unlimited
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  meter INTEGER NOT NULL REFERENCES meters (id),
+  period TEXT NOT NULL CHECK (period IN ('per_minute', 'per_hour', 'per_day', 'per_month', 'absolute')),
+  amount INTEGER CHECK (amount >= 0),
+  updated_at INTEGER NOT NULL,
+  PRIMARY KEY (customer, meter, period)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE default_limits (
+  -- what holds where neither the customer nor its plan says anything
+  meter INTEGER NOT NULL REFERENCES meters (id),
+  period TEXT NOT NULL,
+  amount INTEGER CHECK (amount >= 0),
+  PRIMARY KEY (meter, period)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE effective_limits (
+  -- the limits in force, written down when a customer, its plan or its own limits change; a check only compares
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  meter INTEGER NOT NULL REFERENCES meters (id),
+  period TEXT NOT NULL,
+  amount INTEGER CHECK (amount >= 0),
+  source TEXT NOT NULL CHECK (source IN ('customer', 'plan', 'default')),
+  PRIMARY KEY (customer, meter, period)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE invoice_records (
+  -- invoices; once finalised a row is never edited but for its payment and its voiding
+  id INTEGER PRIMARY KEY,
+  invoice_id TEXT NOT NULL UNIQUE,
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  subscription INTEGER NOT NULL REFERENCES subscription_records (id),
+  period INTEGER NOT NULL REFERENCES periods (id),
+  reason TEXT NOT NULL,
+  status TEXT NOT NULL CHECK (status IN ('draft', 'open', 'part_paid', 'paid', 'void', 'uncollectible')),
+  number TEXT NOT NULL DEFAULT '',
+  currency TEXT NOT NULL,
+  subtotal_minor INTEGER NOT NULL,
+  discount_minor INTEGER NOT NULL DEFAULT 0 CHECK (discount_minor >= 0),
+  tax_minor INTEGER NOT NULL,
+  total_minor INTEGER NOT NULL,
+  paid_minor INTEGER NOT NULL DEFAULT 0,
+  start_day INTEGER NOT NULL,
+  end_day INTEGER NOT NULL,
+  start_at INTEGER NOT NULL,
+  end_at INTEGER NOT NULL,
+  through_seq INTEGER NOT NULL, -- events of the period up to this one are on it
+  through_at INTEGER NOT NULL, -- levels of gauges are counted up to this instant
+  seller TEXT NOT NULL DEFAULT '{}', -- as printed, from finalising on
+  buyer TEXT NOT NULL DEFAULT '{}',
+  notes TEXT NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  finalized_at INTEGER NOT NULL DEFAULT 0,
+  due_at INTEGER NOT NULL DEFAULT 0,
+  CHECK (total_minor = subtotal_minor - discount_minor + tax_minor),
+  CHECK ((status = 'draft') = (number = ''))
+) STRICT""",
+    """CREATE UNIQUE INDEX invoice_records_once ON invoice_records (subscription, period, reason)
+  WHERE status <> 'void'""",
+    "CREATE UNIQUE INDEX invoice_records_number ON invoice_records (number) WHERE number <> ''",
+    "CREATE INDEX invoice_records_customer ON invoice_records (customer, created_at)",
+    """CREATE TABLE invoice_lines (
+  invoice INTEGER NOT NULL REFERENCES invoice_records (id),
+  position INTEGER NOT NULL,
+  kind TEXT NOT NULL CHECK (kind IN ('fee', 'usage', 'late_usage')),
+  description TEXT NOT NULL,
+  detail TEXT NOT NULL DEFAULT '',
+  meter INTEGER NOT NULL DEFAULT 0, -- meters.id of a usage line
+  period INTEGER NOT NULL, -- periods.id of what is billed
+  plan INTEGER NOT NULL REFERENCES plan_versions (id),
+  start_day INTEGER NOT NULL,
+  end_day INTEGER NOT NULL,
+  usage TEXT NOT NULL DEFAULT '', -- exact quantity measured, base units, a fraction where it is one
+  included TEXT NOT NULL DEFAULT '', -- exact allowance, base units
+  quantity TEXT NOT NULL, -- what is charged, in price units
+  unit TEXT NOT NULL DEFAULT '',
+  unit_price TEXT NOT NULL,
+  amount_minor INTEGER NOT NULL, -- rounded once, half away from zero
+  PRIMARY KEY (invoice, position)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE invoice_taxes (
+  -- one row a rate: rounded on the sum of its lines
+  invoice INTEGER NOT NULL REFERENCES invoice_records (id),
+  position INTEGER NOT NULL,
+  label TEXT NOT NULL,
+  rate TEXT NOT NULL, -- percent
+  category TEXT NOT NULL, -- UNCL 5305
+  reason TEXT NOT NULL,
+  taxable_minor INTEGER NOT NULL,
+  tax_minor INTEGER NOT NULL,
+  PRIMARY KEY (invoice, position)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE number_series (
+  -- the last number given in a series and year; advanced only in the commit that finalises
+  series TEXT NOT NULL,
+  year INTEGER NOT NULL,
+  last INTEGER NOT NULL,
+  PRIMARY KEY (series, year)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE payments (
+  id INTEGER PRIMARY KEY,
+  invoice INTEGER NOT NULL REFERENCES invoice_records (id),
+  amount_minor INTEGER NOT NULL,
+  currency TEXT NOT NULL,
+  method TEXT NOT NULL,
+  paid_at INTEGER NOT NULL
+) STRICT""",
+    "CREATE INDEX payments_invoice ON payments (invoice)",
+    """CREATE TABLE currencies (
+  -- ISO 4217 exponents, for the views
+  code TEXT PRIMARY KEY,
+  exponent INTEGER NOT NULL
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE audit (
+  -- who changed limits, plans and money, and when; append-only
+  seq INTEGER PRIMARY KEY,
+  at INTEGER NOT NULL,
+  actor TEXT NOT NULL,
+  action TEXT NOT NULL,
+  subject TEXT NOT NULL,
+  detail TEXT NOT NULL
+) STRICT""",
+)
+
+_TIME = "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000, 'unixepoch') || CASE WHEN {0} % 1000000 = 0 THEN 'Z' ELSE printf('.%06dZ', {0} % 1000000) END"
+
+
+def _time(column: str) -> str:
+    return _TIME.format(column)
+
+
+def _decimal(amount: str, scale: str) -> str:
+    """A decimal text of an integer with ``scale`` decimals (0 to 9), exact, without trailing zeros."""
+    power = f"CASE {scale} " + " ".join(f"WHEN {n} THEN {10**n}" for n in range(10)) + " END"
+    whole = f"CASE WHEN {amount} < 0 THEN '-' ELSE '' END || abs({amount} / ({power}))"
+    rest = f"printf('%0' || {scale} || 'd', abs({amount} % ({power})))"
+    return f"CASE WHEN {amount} % ({power}) = 0 THEN CAST({amount} / ({power}) AS TEXT) ELSE rtrim({whole} || '.' || {rest}, '0') END"
+
+
+def _money(minor: str, currency: str) -> str:
+    """An amount in currency units with the currency's own number of decimals."""
+    scale = f"(SELECT exponent FROM currencies WHERE code = {currency})"
+    cases = " ".join(
+        f"WHEN {n} THEN CASE WHEN {minor} < 0 THEN '-' ELSE '' END || abs({minor} / {10**n}) "
+        f"|| printf('.%0{n}d', abs({minor} % {10**n}))"
+        for n in (2, 3, 4)
+    )
+    return f"CASE {scale} WHEN 0 THEN CAST({minor} AS TEXT) {cases} END"
+
+
+_UUID = (
+    "lower(substr(hex(e.key), 1, 8) || '-' || substr(hex(e.key), 9, 4) || '-' || substr(hex(e.key), 13, 4)"
+    " || '-' || substr(hex(e.key), 17, 4) || '-' || substr(hex(e.key), 21))"
+)
+
+VIEWS = (
+    f"""CREATE VIEW usage_events AS
+  -- the seed's table: every event with a readable amount and an ISO 8601 time
+  SELECT coalesce(e.id, {_UUID}) AS id, c.customer_id, m.name AS resource_type,
+    {_decimal("e.amount", "m.scale")} AS amount,
+    coalesce(e.metadata, '{{}}') AS metadata, {_time("e.at")} AS created_at,
+    d.value AS dimension, e.seq
+  FROM events e JOIN customers c ON c.id = e.customer JOIN meters m ON m.id = e.meter
+    JOIN dimensions d ON d.id = e.dimension""",
+    f"""CREATE VIEW customer_quotas AS
+  -- the seed's table: the monthly limits in force, storage as a level; NULL is unlimited
+  SELECT c.customer_id,
+    (SELECT l.amount FROM effective_limits l JOIN meters m ON m.id = l.meter
+      WHERE l.customer = c.id AND m.name = 'api_requests' AND l.period = 'per_month') AS api_requests_limit,
+    (SELECT min(l.amount) FROM effective_limits l JOIN meters m ON m.id = l.meter
+      WHERE l.customer = c.id AND m.name = 'storage') AS storage_limit,
+    (SELECT l.amount FROM effective_limits l JOIN meters m ON m.id = l.meter
+      WHERE l.customer = c.id AND m.name = 'bandwidth' AND l.period = 'per_month') AS bandwidth_limit,
+    {_time("c.updated_at")} AS updated_at
+  FROM customers c""",
+    f"""CREATE VIEW invoices AS
+  -- the seed's table
+  SELECT i.invoice_id AS id, c.customer_id, {_money("i.total_minor", "i.currency")} AS amount, i.status,
+    {_time("i.start_at")} AS period_start, {_time("i.end_at")} AS period_end, {_time("i.created_at")} AS created_at,
+    i.number, i.currency
+  FROM invoice_records i JOIN customers c ON c.id = i.customer""",
+    f"""CREATE VIEW plans AS
+  -- the seed's table: the newest version of every plan
+  SELECT p.plan_id AS id, p.name, {_money("p.price_minor", "p.currency")} AS price,
+    (SELECT json_group_object(m.name, CASE m.scale WHEN 0 THEN l.amount ELSE {_decimal("l.amount", "m.scale")} END)
+      FROM plan_limits l JOIN meters m ON m.id = l.meter WHERE l.plan = p.id) AS limits,
+    p.features, {_time("p.created_at")} AS created_at, p.currency, p.version
+  FROM plan_versions p
+  WHERE p.version = (SELECT max(n.version) FROM plan_versions n WHERE n.plan_id = p.plan_id)""",
+    f"""CREATE VIEW subscriptions AS
+  -- the seed's table
+  SELECT s.subscription_id AS id, c.customer_id, p.plan_id, nullif(s.stripe_subscription_id, '') AS stripe_subscription_id,
+    s.status, {_time("s.created_at")} AS created_at, {_time("s.updated_at")} AS updated_at
+  FROM subscription_records s JOIN customers c ON c.id = s.customer JOIN plan_versions p ON p.id = s.plan""",
+)
+
+_COMMANDS = {
+    "usage_events": "nbilling usage track-… or usage import",
+    "customer_quotas": "nbilling quota set-limit",
+    "invoices": "nbilling invoice …",
+    "plans": "nbilling plan …",
+    "subscriptions": "nbilling plan upgrade or plan downgrade",
+}
+
+
+def _guards() -> list[str]:
+    """The views refuse writes: these would go round the lock, the quota and the rollups."""
+    return [
+        f"CREATE TRIGGER {view}_no_{verb.lower()} INSTEAD OF {verb} ON {view} BEGIN "
+        f"SELECT raise(ABORT, '{view} is a view to read from; use {command}'); END"
+        for view, command in _COMMANDS.items()
+        for verb in ("INSERT", "UPDATE", "DELETE")
+    ] + [
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} BEGIN "
+        f"SELECT raise(ABORT, '{table} is append-only; {remedy}'); END"
+        for table, remedy in (("events", "record a correction"), ("audit", "nothing is taken back"))
+        for verb in ("UPDATE", "DELETE")
+    ]
+
+
+SEED_METERS = (
+    ("api_requests", "event", "sum", "requests", 0, ""),
+    ("storage", "gauge", "time_weighted", "bytes", 0, ""),
+    ("bandwidth", "event", "sum", "bytes", 0, "direction"),
+    ("compute", "event", "sum", "seconds", 6, "resource_type"),
+)
+GIB = 2**30
+SEED_DEFAULT_LIMITS = (
+    ("api_requests", "per_month", 1000),
+    ("storage", "absolute", GIB),
+    ("bandwidth", "per_month", 10 * GIB),
+)
+SEED_PLANS = (
+    ("free", "Free", 0, 1000, GIB, "community"),
+    ("pro", "Pro", 2900, 10_000, 10 * GIB, "email"),
+    ("enterprise", "Enterprise", 29_900, 100_000, 100 * GIB, "priority"),
+)
+SEED_PRICES = (
+    ("api_requests", "0.0001", 1, "request"),
+    ("storage", "0.10", GIB, "GB-month"),
+    ("bandwidth", "0.05", GIB, "GB"),
+    ("compute", "0.05", 3_600_000_000, "hour"),
+)
+
+
+def _per_unit(unit_price: str, per: int) -> str:
+    return json.dumps({"model": "per_unit", "unit_price": unit_price, "per": str(per)})
+
+
+def _initial(db: sqlite3.Connection) -> None:
+    """Tables, views, and the seed's meters, default limits and plans."""
+    from nbilling.model.money import CURRENCIES
+
+    for statement in (*TABLES, *imports.SCHEMA, *VIEWS, *_guards()):
+        db.execute(statement)
+    db.executemany("INSERT INTO currencies VALUES (?, ?)", [(c.code, c.exponent) for c in CURRENCIES.values()])
+    now = time.time_ns() // 1000
+    db.execute("INSERT INTO dimensions VALUES (0, '')")
+    db.executemany(
+        "INSERT INTO meters (name, kind, aggregation, unit, scale, dimension, created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(*meter, now) for meter in SEED_METERS],
+    )
+    meters = dict(db.execute("SELECT name, id FROM meters").fetchall())
+    db.executemany(
+        "INSERT INTO default_limits VALUES (?, ?, ?)", [(meters[m], p, n) for m, p, n in SEED_DEFAULT_LIMITS]
+    )
+    db.executemany("INSERT INTO ledger VALUES (?, ?)", [("mode", "unset"), ("created_at", str(now))])
+    for number, (plan, name, price, requests, storage, support) in enumerate(SEED_PLANS, 1):
+        db.execute(
+            "INSERT INTO plan_versions VALUES (?, ?, 1, ?, 'USD', ?, 'month', 1, 'day', 0, ?, ?)",
+            (number, plan, name, price, json.dumps({"support": support}), now),
+        )
+        db.execute("INSERT INTO plan_limits VALUES (?, ?, 'per_month', ?)", (number, meters["api_requests"], requests))
+        db.execute("INSERT INTO plan_limits VALUES (?, ?, 'absolute', ?)", (number, meters["storage"], storage))
+        if price:
+            db.executemany(
+                "INSERT INTO plan_prices VALUES (?, ?, ?, ?, 'limit')",
+                [(number, meters[meter], _per_unit(price, per), unit) for meter, price, per, unit in SEED_PRICES],
+            )
+
+
+STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (("0001_initial", _initial),)

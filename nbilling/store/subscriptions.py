@@ -1,0 +1,218 @@
+"""Subscriptions, their phases, and billing periods."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from nbilling.store import usage
+
+NEVER = 2**63 - 1
+"""``end_day`` of a subscription that has no end."""
+
+
+class SubscriptionRow(NamedTuple):
+    """A subscription. ``plan`` and ``pending_plan`` are numbers of plan versions, days are day numbers."""
+
+    id: int
+    subscription_id: str
+    customer: int
+    status: str
+    is_default: int
+    plan: int
+    anchor_day: int
+    start_day: int
+    end_day: int
+    pending_plan: int
+    pending_day: int
+    created_at: int
+    updated_at: int
+
+
+class PeriodRow(NamedTuple):
+    """A billing period, half-open, in day numbers and in microseconds."""
+
+    id: int
+    customer: int
+    subscription: int
+    start_day: int
+    end_day: int
+    start_at: int
+    end_at: int
+
+
+class PhaseRow(NamedTuple):
+    """From which day a plan version was in force."""
+
+    start_day: int
+    plan: int
+    reason: str
+    changed_at: int
+
+
+_SUBSCRIPTION = ", ".join(SubscriptionRow._fields)
+_PERIOD = ", ".join(PeriodRow._fields)
+
+
+def insert(db: sqlite3.Connection, row: SubscriptionRow, reason: str) -> int:
+    """Adds a subscription (its ``id`` is given here) with its first phase."""
+    number = db.execute(
+        f"""INSERT INTO subscription_records ({", ".join(SubscriptionRow._fields[1:])})
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
+        row[1:],
+    ).fetchone()[0]
+    add_phase(db, number, row.start_day, row.plan, reason, row.created_at)
+    return int(number)
+
+
+def get(db: sqlite3.Connection, number: int) -> SubscriptionRow:
+    """By internal number."""
+    return SubscriptionRow(
+        *db.execute(f"SELECT {_SUBSCRIPTION} FROM subscription_records WHERE id = ?", (number,)).fetchone()
+    )
+
+
+def in_force(db: sqlite3.Connection, customer: int, day: int) -> SubscriptionRow:
+    """The subscription of a day: the one that was bought, else the free default."""
+    row = db.execute(
+        f"""SELECT {_SUBSCRIPTION} FROM subscription_records
+        WHERE customer = ? AND start_day <= ? AND end_day > ? ORDER BY is_default, id DESC LIMIT 1""",
+        (customer, day, day),
+    ).fetchone()
+    return SubscriptionRow(*row)
+
+
+def default_of(db: sqlite3.Connection, customer: int) -> SubscriptionRow:
+    """The free default of a customer."""
+    return SubscriptionRow(
+        *db.execute(
+            f"SELECT {_SUBSCRIPTION} FROM subscription_records WHERE customer = ? AND is_default = 1", (customer,)
+        ).fetchone()
+    )
+
+
+def neighbours(db: sqlite3.Connection, customer: int, day: int) -> tuple[int, int]:
+    """Where the last bought subscription before a free day ended, and where the next one starts."""
+    row = db.execute(
+        """SELECT coalesce(max(end_day) FILTER (WHERE end_day <= ?1), -9223372036854775808),
+          coalesce(min(start_day) FILTER (WHERE start_day > ?1 AND end_day > start_day), 9223372036854775807)
+        FROM subscription_records WHERE customer = ?2 AND is_default = 0""",
+        (day, customer),
+    ).fetchone()
+    return row[0], row[1]
+
+
+def set_plan(db: sqlite3.Connection, number: int, plan: int, now: int) -> None:
+    """Puts a plan in force and forgets what was pending."""
+    db.execute(
+        """UPDATE subscription_records SET plan = ?, pending_plan = 0, pending_day = 0, updated_at = ? WHERE id = ?""",
+        (plan, now, number),
+    )
+
+
+def set_pending(db: sqlite3.Connection, number: int, plan: int, day: int, now: int) -> None:
+    """Notes a plan that comes into force on a day."""
+    db.execute(
+        "UPDATE subscription_records SET pending_plan = ?, pending_day = ?, updated_at = ? WHERE id = ?",
+        (plan, day, now, number),
+    )
+
+
+def end(db: sqlite3.Connection, number: int, day: int, now: int) -> None:
+    """Ends a subscription: ``day`` is the first that it does not hold for."""
+    db.execute(
+        """UPDATE subscription_records SET status = 'canceled', end_day = ?, pending_plan = 0, pending_day = 0,
+        updated_at = ? WHERE id = ?""",
+        (day, now, number),
+    )
+
+
+def add_phase(db: sqlite3.Connection, number: int, day: int, plan: int, reason: str, now: int) -> None:
+    """Notes that a plan is in force from a day on."""
+    db.execute(
+        """INSERT INTO subscription_phases (subscription, start_day, seq, plan, reason, changed_at)
+        SELECT ?1, ?2, count(*), ?3, ?4, ?5 FROM subscription_phases WHERE subscription = ?1""",
+        (number, day, plan, reason, now),
+    )
+
+
+def phases(db: sqlite3.Connection, number: int) -> list[PhaseRow]:
+    """The phases in order; of several on one day only the last, for it rates the day."""
+    rows = db.execute(
+        """SELECT start_day, plan, reason, changed_at FROM subscription_phases p WHERE subscription = ?
+        AND seq = (SELECT max(seq) FROM subscription_phases n
+          WHERE n.subscription = p.subscription AND n.start_day = p.start_day)
+        ORDER BY start_day""",
+        (number,),
+    ).fetchall()
+    return [PhaseRow(*row) for row in rows]
+
+
+def period_holding(db: sqlite3.Connection, customer: int, day: int) -> PeriodRow | None:
+    """The period that holds a day, where it has been made."""
+    row = db.execute(
+        f"SELECT {_PERIOD} FROM periods WHERE customer = ? AND start_day <= ? ORDER BY start_day DESC LIMIT 1",
+        (customer, day),
+    ).fetchone()
+    return PeriodRow(*row) if row and row[4] > day else None
+
+
+def period(db: sqlite3.Connection, number: int) -> PeriodRow:
+    """By number."""
+    return PeriodRow(*db.execute(f"SELECT {_PERIOD} FROM periods WHERE id = ?", (number,)).fetchone())
+
+
+def insert_period(db: sqlite3.Connection, row: PeriodRow) -> PeriodRow:
+    """Adds a period (its ``id`` is given here)."""
+    number = db.execute(
+        """INSERT INTO periods (customer, subscription, start_day, end_day, start_at, end_at)
+        VALUES (?, ?, ?, ?, ?, ?) RETURNING id""",
+        row[1:],
+    ).fetchone()[0]
+    return row._replace(id=number)
+
+
+def forget_periods(db: sqlite3.Connection, customer: int) -> None:
+    """Removes the periods of a customer that has neither usage nor invoices."""
+    db.execute("DELETE FROM periods WHERE customer = ?", (customer,))
+
+
+def reshape_period(db: sqlite3.Connection, row: PeriodRow) -> None:
+    """Gives a period other bounds or another subscription, and sums its usage again from its days.
+
+    Its draft invoice, if there is one, follows it.
+    """
+    db.execute(
+        "UPDATE periods SET subscription = ?, start_day = ?, end_day = ?, start_at = ?, end_at = ? WHERE id = ?",
+        (row.subscription, row.start_day, row.end_day, row.start_at, row.end_at, row.id),
+    )
+    db.execute(
+        "UPDATE invoice_records SET subscription = ? WHERE period = ? AND status = 'draft'", (row.subscription, row.id)
+    )
+    usage.rebuild_period(db, row.id, row.customer, row.start_day, row.end_day)
+
+
+def mark_late(db: sqlite3.Connection, periods: list[int]) -> None:
+    """Notes that usage came into periods that may have been billed already."""
+    db.executemany("UPDATE periods SET late = 1 WHERE id = ? AND late = 0", [(number,) for number in periods])
+
+
+def late_periods(db: sqlite3.Connection, customer: int, before_day: int) -> list[PeriodRow]:
+    """The periods before a day into which usage came late, oldest first."""
+    rows = db.execute(
+        f"""SELECT {_PERIOD} FROM periods WHERE customer = ? AND start_day < ? AND late = 1 ORDER BY start_day""",
+        (customer, before_day),
+    ).fetchall()
+    return [PeriodRow(*row) for row in rows]
+
+
+def ended_unbilled(db: sqlite3.Connection, customer: int, by_day: int) -> list[PeriodRow]:
+    """The periods that ended by a day and have no invoice that stands finalised, oldest first."""
+    rows = db.execute(
+        f"""SELECT {_PERIOD} FROM periods p WHERE customer = ? AND end_day <= ? AND NOT EXISTS (
+          SELECT 1 FROM invoice_records i WHERE i.period = p.id AND i.subscription = p.subscription
+          AND i.reason = 'period' AND i.status NOT IN ('draft', 'void'))
+        ORDER BY start_day""",
+        (customer, by_day),
+    ).fetchall()
+    return [PeriodRow(*row) for row in rows]

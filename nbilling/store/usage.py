@@ -1,0 +1,281 @@
+"""Usage events, their identities, rollups and counting windows."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from nbilling.model.clock import HOUR
+from nbilling.model.errors import BadInput
+
+LIFETIME, HOURLY, DAILY, PERIOD, WINDOW = range(5)
+"""The grains of the rollups."""
+
+
+class MeterRow(NamedTuple):
+    """A meter. ``scale``: amounts are integers in units of ``10**-scale`` of ``unit``."""
+
+    id: int
+    name: str
+    kind: str
+    aggregation: str
+    unit: str
+    scale: int
+    dimension: str
+
+
+class UsageRow(NamedTuple):
+    """One event, everything interned. ``at`` in microseconds UTC, ``amount`` in base units of the meter."""
+
+    customer: int
+    meter: int
+    dimension: int
+    at: int
+    amount: int
+    key: bytes
+    id: str | None
+    op: int
+    metadata: str | None
+
+
+class Inserted(NamedTuple):
+    """Which rows of a batch were new (with their ``seq``), how many were known, which contradict a known one."""
+
+    added: list[tuple[int, UsageRow]]
+    duplicates: int
+    conflicts: list[int]
+
+
+class Recorded(NamedTuple):
+    """What came of a batch: events added and known, and the indexes of rows that contradict a known event."""
+
+    added: int
+    duplicates: int
+    conflicts: list[int]
+
+
+_INSERT = """INSERT INTO events (seq, h, at, customer, meter, dimension, amount, op, key, id, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+def insert_events(db: sqlite3.Connection, rows: Sequence[UsageRow]) -> Inserted:
+    """Inserts the rows whose identity is new. Tries all at once, and looks one by one only where that fails."""
+    first = _next_seq(db)
+    if len(rows) > 1:
+        db.execute("SAVEPOINT batch")
+        try:
+            db.executemany(_INSERT, _numbered(rows, first))
+        except sqlite3.IntegrityError:
+            db.execute("ROLLBACK TO batch")
+            db.execute("RELEASE batch")
+        else:
+            db.execute("RELEASE batch")
+            return Inserted(list(enumerate(rows, first)), 0, [])
+    else:
+        try:
+            db.executemany(_INSERT, _numbered(rows, first))
+        except sqlite3.IntegrityError:
+            pass
+        else:
+            return Inserted(list(enumerate(rows, first)), 0, [])
+    return _insert_new(db, rows, first)
+
+
+def _numbered(rows: Iterable[UsageRow], first: int) -> Iterator[tuple[object, ...]]:
+    for seq, (customer, meter, dimension, at, amount, key, text, op, metadata) in enumerate(rows, first):
+        yield seq, at // HOUR, at, customer, meter, dimension, amount, op, key, text, metadata
+
+
+def _next_seq(db: sqlite3.Connection) -> int:
+    return int(db.execute("SELECT coalesce(max(seq), 0) + 1 FROM events").fetchone()[0])
+
+
+def _insert_new(db: sqlite3.Connection, rows: Sequence[UsageRow], first: int) -> Inserted:
+    fresh: dict[tuple[int, bytes, int], UsageRow] = {}
+    duplicates, conflicts = 0, []
+    for index, row in enumerate(rows):
+        identity = (row.at // HOUR, row.key, row.customer)
+        known = fresh.get(identity) or find_event(db, *identity)
+        if known is None:
+            fresh[identity] = row
+        elif known == row:
+            duplicates += 1
+        else:
+            conflicts.append(index)
+    added = list(enumerate(fresh.values(), first))
+    db.executemany(_INSERT, _numbered(fresh.values(), first))
+    return Inserted(added, duplicates, conflicts)
+
+
+def find_event(db: sqlite3.Connection, h: int, key: bytes, customer: int) -> UsageRow | None:
+    """The event of that identity."""
+    row = db.execute(
+        """SELECT customer, meter, dimension, at, amount, key, id, op, metadata FROM events
+        WHERE h = ? AND key = ? AND customer = ?""",
+        (h, key, customer),
+    ).fetchone()
+    return UsageRow(*row) if row else None
+
+
+def claim_id(db: sqlite3.Connection, key: bytes, customer: int, h: int) -> int:
+    """Enters an id that came without a time; returns the hour of its event, an older one where the id is known."""
+    row = db.execute(
+        """INSERT INTO event_ids VALUES (?, ?, ?)
+        ON CONFLICT (key, customer) DO UPDATE SET h = h RETURNING h""",
+        (key, customer, h),
+    ).fetchone()
+    return int(row[0])
+
+
+_ADD = """INSERT INTO rollups (grain, bucket, customer, meter, dimension, amount, events) VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (grain, bucket, customer, meter, dimension)
+DO UPDATE SET amount = amount + excluded.amount, events = events + excluded.events"""
+
+
+def add_to_rollups(db: sqlite3.Connection, deltas: Iterable[tuple[int, int, int, int, int, int, int]]) -> None:
+    """Adds ``(grain, bucket, customer, meter, dimension, amount, events)``. BadInput where a sum leaves 64 bits."""
+    try:
+        db.executemany(_ADD, deltas)
+    except (sqlite3.IntegrityError, OverflowError) as error:
+        if isinstance(error, OverflowError) or "REAL" in str(error):
+            raise BadInput("the sum of this usage is larger than 2^63-1", hint="check the amount and its unit") from None
+        raise
+
+
+def rebuild_period(db: sqlite3.Connection, period: int, customer: int, start_day: int, end_day: int) -> None:
+    """Sums a period again from its days, after its bounds have changed."""
+    db.execute("DELETE FROM rollups WHERE grain = ? AND bucket = ? AND customer = ?", (PERIOD, period, customer))
+    db.execute(
+        """INSERT INTO rollups SELECT ?, ?, customer, meter, dimension, sum(amount), sum(events) FROM rollups
+        WHERE grain = ? AND bucket >= ? AND bucket < ? AND customer = ? GROUP BY meter, dimension""",
+        (PERIOD, period, DAILY, start_day, end_day, customer),
+    )
+
+
+def amounts(db: sqlite3.Connection, grain: int, bucket: int, customer: int) -> dict[int, int]:
+    """Amount by meter, all dimensions together."""
+    return dict(
+        db.execute(
+            """SELECT meter, sum(amount) FROM rollups WHERE grain = ? AND bucket = ? AND customer = ?
+            GROUP BY meter""",
+            (grain, bucket, customer),
+        ).fetchall()
+    )
+
+
+def amount(db: sqlite3.Connection, grain: int, bucket: int, customer: int, meter: int) -> int:
+    """Amount of one meter, all dimensions together; 0 where there is none."""
+    row = db.execute(
+        """SELECT coalesce(sum(amount), 0) FROM rollups
+        WHERE grain = ? AND bucket = ? AND customer = ? AND meter = ?""",
+        (grain, bucket, customer, meter),
+    ).fetchone()
+    return int(row[0])
+
+
+def series(db: sqlite3.Connection, grain: int, start: int, end: int, customer: int) -> list[tuple[int, int, int, int]]:
+    """``(bucket, meter, amount, events)`` of the buckets in ``[start, end)``, in order, dimensions together.
+
+    The buckets are counted up and sought one by one: the index begins with the bucket, so a range would read the
+    rows of every other customer too.
+    """
+    return db.execute(
+        """WITH RECURSIVE span (bucket) AS (SELECT ? UNION ALL SELECT bucket + 1 FROM span WHERE bucket + 1 < ?)
+        SELECT s.bucket, r.meter, sum(r.amount), sum(r.events) FROM span s CROSS JOIN rollups r
+        WHERE r.grain = ? AND r.bucket = s.bucket AND r.customer = ? AND s.bucket < ?
+        GROUP BY s.bucket, r.meter ORDER BY s.bucket, r.meter""",
+        (start, end, grain, customer, end),
+    ).fetchall()
+
+
+def amount_since(db: sqlite3.Connection, customer: int, meter: int, start: int, end: int) -> int:
+    """Amount of the events in ``[start, end)`` microseconds, read from the events themselves: for minutes."""
+    row = db.execute(
+        """SELECT coalesce(sum(amount), 0) FROM events
+        WHERE h BETWEEN ? AND ? AND customer = ? AND meter = ? AND at >= ? AND at < ?""",
+        (start // HOUR, (end - 1) // HOUR, customer, meter, start, end),
+    ).fetchone()
+    return int(row[0])
+
+
+def export_rows(db: sqlite3.Connection, customer: int) -> Iterator[tuple[str, str, str, str, str, str]]:
+    """``(id, customer_id, resource_type, amount, metadata, created_at)`` in order of arrival, as the view shows them."""
+    return db.execute(
+        """SELECT u.id, u.customer_id, u.resource_type, u.amount, u.metadata, u.created_at FROM usage_events u
+        WHERE u.customer_id = (SELECT customer_id FROM customers WHERE id = ?) ORDER BY u.seq""",
+        (customer,),
+    )
+
+
+def has_events(db: sqlite3.Connection, customer: int) -> bool:
+    """Whether anything was ever recorded for the customer."""
+    return bool(
+        db.execute(
+            """SELECT EXISTS (SELECT 1 FROM rollups WHERE grain = 0 AND bucket = 0 AND customer = ?)
+            OR EXISTS (SELECT 1 FROM gauge_levels WHERE customer = ?)""",
+            (customer, customer),
+        ).fetchone()[0]
+    )
+
+
+def last_seq(db: sqlite3.Connection) -> int:
+    """The number of the newest event; 0 where there is none."""
+    return _next_seq(db) - 1
+
+
+def meter(db: sqlite3.Connection, name: str) -> MeterRow | None:
+    """The meter of that name."""
+    row = db.execute(
+        "SELECT id, name, kind, aggregation, unit, scale, dimension FROM meters WHERE name = ?", (name,)
+    ).fetchone()
+    return MeterRow(*row) if row else None
+
+
+def meters(db: sqlite3.Connection) -> list[MeterRow]:
+    """Every meter, the seed's first."""
+    return [
+        MeterRow(*row)
+        for row in db.execute(
+            "SELECT id, name, kind, aggregation, unit, scale, dimension FROM meters ORDER BY id"
+        ).fetchall()
+    ]
+
+
+def insert_meter(db: sqlite3.Connection, row: MeterRow, now: int) -> bool:
+    """Adds a meter (its ``id`` is given here); False where the name is taken."""
+    added = db.execute(
+        """INSERT INTO meters (name, kind, aggregation, unit, scale, dimension, created_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO NOTHING RETURNING id""",
+        (*row[1:], now),
+    ).fetchone()
+    return added is not None
+
+
+def dimension_id(db: sqlite3.Connection, value: str) -> int:
+    """The number of a dimension's value; a new one where it is new."""
+    row = db.execute("SELECT id FROM dimensions WHERE value = ?", (value,)).fetchone()
+    if row is None:
+        row = db.execute("INSERT INTO dimensions (value) VALUES (?) RETURNING id", (value,)).fetchone()
+    return int(row[0])
+
+
+def open_window(db: sqlite3.Connection, customer: int, scope: str, now: int) -> None:
+    """Starts a counting window."""
+    db.execute("INSERT INTO windows (customer, scope, opened_at) VALUES (?, ?, ?)", (customer, scope, now))
+
+
+def windows(db: sqlite3.Connection, customer: int) -> list[tuple[int, str, int]]:
+    """``(id, scope, opened_at)`` of the customer's windows, oldest first."""
+    return db.execute(
+        "SELECT id, scope, opened_at FROM windows WHERE customer = ? ORDER BY id", (customer,)
+    ).fetchall()
+
+
+def window(db: sqlite3.Connection, customer: int, scope: str, start_at: int, end_at: int) -> int:
+    """The newest window of that scope that was opened in ``[start_at, end_at)``; 0 where there is none."""
+    row = db.execute(
+        """SELECT max(id) FROM windows WHERE customer = ? AND scope = ? AND opened_at >= ? AND opened_at < ?""",
+        (customer, scope, start_at, end_at),
+    ).fetchone()
+    return int(row[0] or 0)

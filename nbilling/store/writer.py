@@ -1,0 +1,502 @@
+"""The writer: one write connection a process, and one queue before it.
+
+Who calls puts a job in the queue. If nobody is at work the caller *leads*: it takes the file lock, opens one
+``BEGIN IMMEDIATE``, takes all that waits, runs it, commits once, answers all, and wakes the next leader. There is no
+thread to die or to lose in a fork. Only while another process has the file lock does a thread wait for it and lead.
+
+What a job must know: it runs in any thread of the process; it does everything through the connection it is given, and
+leaves no cursor behind; it may run again after its first effects were undone; it does not begin or end a transaction,
+fork, use the network, or wait for another job.
+
+How interrupts are survived. Ctrl-C can strike between any two calls of the main thread, so cleaning up in ``finally``
+is not enough: it can be struck too. Therefore everything a leader does is written down first (``_group``, ``_phase``),
+in steps that a signal cannot split, and whoever leads next finishes what was left: ``_repair``. Who may lead is decided
+by the lock ``_turn`` alone, which ``with`` always gives back. Wake-ups are hints: a waiter looks for itself every
+``HEARTBEAT`` seconds, so a lost one costs a moment, never a stall.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from nbilling.model.errors import LedgerBusy, NbillingError, NewerLedger, OutcomeUnknown, StorageError
+from nbilling.store.connection import shown, storage_error
+from nbilling.store.lock import FileLock
+from nbilling.store.session import NotNow, WriteSession
+
+DEFAULT_TIMEOUT = 30.0
+"""Seconds a call waits for its turn before LedgerBusy."""
+
+QUEUE_LIMIT = 1024
+"""Jobs that may wait. Who comes then waits for room, within the same deadline."""
+
+HEARTBEAT = 0.1
+"""Seconds after which a waiter looks whether anyone leads."""
+
+CLOSE_TIMEOUT = 5.0
+"""Seconds that closing waits for another process. After that the -wal file is left to the others."""
+
+Call = Callable[[sqlite3.Connection], Any]
+
+# The phases of a group.
+_IDLE = 0
+_OPEN = 1  # a transaction may be open; nothing is committed
+_COMMITTING = 2  # COMMIT was or will be called: if no transaction is open, it has succeeded
+_COMMIT_FAILED = 3  # COMMIT raised what is in _failure
+_ANSWERED = 4  # every job of the group has its value or its error
+
+_LEFT_OPEN = "nothing of it was recorded; a job has left a statement unfinished"
+
+
+class _Job:
+    __slots__ = ("call", "done", "dry_run", "error", "value", "version", "wake")
+
+    def __init__(self, call: Call, version: int, dry_run: bool) -> None:
+        self.call = call
+        self.version = version
+        self.dry_run = dry_run
+        self.value: Any = None
+        self.error: BaseException | None = None
+        self.done = False
+        # Locked while the job waits. Releasing it wakes the waiter: it is answered, or it is to lead.
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+    def rouse(self) -> None:
+        # Only under the writer's mutex or turn, so nobody else releases it in between.
+        if self.wake.locked():
+            self.wake.release()
+
+
+class Writer:
+    """The queue, the connection and the lock of one ledger file in this process. See ``store/registry.py``."""
+
+    def __init__(self, path: str, inode: tuple[int, int]) -> None:
+        self.path = path
+        self.pid = os.getpid()
+        self.references = 0
+        self.broken: StorageError | None = None
+        self._session = WriteSession(path, inode)
+        self._lock = FileLock(self._session.real)
+        self._turn = threading.RLock()  # held by who leads, for one group
+        self._leader = 0  # its thread, for the question: is this call made from inside a job?
+        self._mutex = threading.Lock()  # guards the four below; held for a few instructions
+        self._queue: list[_Job] = []
+        self._led = False  # somebody leads, or was woken to lead
+        self._closed = False
+        self._room = threading.Condition(self._mutex)
+        self._group: list[_Job] = []
+        self._phase = _IDLE
+        self._failure: sqlite3.Error | MemoryError | None = None
+        self._orphan = False  # this process is a fork of the one that made it
+        self._stand_in: _StandIn | None = None
+
+    # -- the caller's side
+
+    def run(self, call: Call, *, version: int, timeout: float | None = None, dry_run: bool = False) -> Any:
+        """Run ``call(connection)`` in the next group and return its value once it is durable.
+
+        ``version`` is the user_version the caller was written for. Raises what the call raised, LedgerBusy after
+        ``timeout`` seconds without a turn, NewerLedger, or a StorageError; then nothing of it is in the ledger, except
+        after OutcomeUnknown.
+        """
+        if self._leader == threading.get_ident():
+            raise RuntimeError("a job must not wait for another job: do the work on the connection it was given")
+        deadline = time.monotonic() + (DEFAULT_TIMEOUT if timeout is None else timeout)
+        job = _Job(call, version, dry_run)
+        try:
+            if self._enqueue(job, deadline):
+                self._lead()
+            while not job.done:
+                self._wait(job, deadline)
+        except BaseException:
+            self._withdraw(job)
+            raise
+        if job.error is not None:
+            try:
+                raise job.error
+            finally:
+                job.error = None  # or the traceback, the frame and the job keep one another alive
+        return job.value
+
+    def _enqueue(self, job: _Job, deadline: float) -> bool:
+        """Put the job in the queue. True if its caller is to lead."""
+        with self._mutex:
+            while len(self._queue) >= QUEUE_LIMIT and not self._closed:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise LedgerBusy(
+                        f"{QUEUE_LIMIT} writes wait already for {shown(self.path)}", hint="write from fewer threads"
+                    )
+                self._room.wait(left)
+            if self._closed:
+                raise _closed(self.path)
+            if self.broken is not None:
+                raise _copy(self.broken)
+            self._queue.append(job)
+            lead = not self._led
+            self._led = True
+            return lead
+
+    def _wait(self, job: _Job, deadline: float) -> None:
+        """Wait until the job is answered, or its caller is to lead, or its time is up."""
+        left = deadline - time.monotonic()
+        if left <= 0 and self._take_back(job):
+            raise LedgerBusy(
+                f"other processes or programs kept {shown(self.path)} locked until the deadline",
+                hint="try again, or look for the process that holds it",
+            )
+        woken = job.wake.acquire(timeout=HEARTBEAT if left <= 0 else min(left, HEARTBEAT))
+        if job.done:
+            return
+        if woken or not (self._leader or self._waits_for_lock()):
+            self._lead()
+
+    def _take_back(self, job: _Job) -> bool:
+        """Remove a job that nobody has taken yet. If its caller had been chosen to lead, the next is."""
+        with self._mutex:
+            if job not in self._queue:
+                return False
+            self._queue.remove(job)
+            self._room.notify()
+            if not job.wake.locked():
+                self._choose()
+            return True
+
+    def _withdraw(self, job: _Job) -> None:
+        """The caller was interrupted: settle what it left, take its job back or see it answered, choose a leader."""
+        if self._orphan:
+            return
+        with self._turn:
+            if self._phase:
+                self._repair()
+            self._take_back(job)
+            with self._mutex:
+                self._choose()
+
+    def _choose(self) -> None:
+        """Wake the first in the queue to lead. The mutex is held."""
+        if self._queue:
+            self._led = True
+            self._queue[0].rouse()
+        else:
+            self._led = False
+
+    # -- the leader's side
+
+    def _lead(self) -> None:
+        """One group, led by this thread, or by the stand-in if another process has the file lock."""
+        with self._turn:
+            self._leader = threading.get_ident()
+            try:
+                if self._phase:
+                    self._repair()
+                try:
+                    mine = self._lock.try_acquire()
+                except StorageError as error:
+                    self._refuse(error)
+                else:
+                    if not mine:
+                        self._call_stand_in()
+                        return
+                    try:
+                        self._run_group()
+                    finally:
+                        self._lock.release()
+                with self._mutex:
+                    self._choose()
+            finally:
+                self._leader = 0
+
+    def _run_group(self) -> None:
+        """Everything that waits, in one transaction. The turn and the file lock are held."""
+        if not self._queue:
+            return
+        self._phase = _OPEN
+        try:
+            if self._closed or self.broken is not None:
+                raise self.broken or _closed(self.path)
+            connection, version = self._session.begin()
+        except NotNow:
+            self._phase = _IDLE
+            return
+        except StorageError as error:
+            self._refuse(error)
+            return
+        self._take_queue()
+        group = self._group
+        try:
+            if not self._run_jobs(connection, group, version):
+                return
+            if any(job.error is None and not job.dry_run for job in group):
+                self._phase = _COMMITTING
+                try:
+                    connection.execute("COMMIT")
+                except (sqlite3.Error, MemoryError) as error:
+                    self._failure = error
+                    self._phase = _COMMIT_FAILED
+                    self._commit_failed()
+            else:
+                self._session.rollback()
+                self._phase = _ANSWERED
+        except sqlite3.Error as error:
+            # SAVEPOINT, RELEASE or ROLLBACK TO failed: the storage is at fault, not a job.
+            self._session.rollback()
+            self._fail_group(self._session.typed(error))
+        self._settle()
+
+    def _run_jobs(self, connection: sqlite3.Connection, group: list[_Job], version: int) -> bool:
+        """Run each job; each but a lone one in a savepoint. False if the transaction is gone and the group settled."""
+        alone = len(group) == 1
+        for job in group:
+            if job.version != version:
+                job.error = self._skewed(version, job.version)
+                continue
+            if not alone:
+                connection.execute("SAVEPOINT job")
+            self._perform(connection, job)
+            if not connection.in_transaction:
+                self._transaction_lost(job)
+                return False
+            if not alone:
+                if job.dry_run or job.error is not None:
+                    connection.execute("ROLLBACK TO job")
+                connection.execute("RELEASE job")
+        return True
+
+    def _perform(self, connection: sqlite3.Connection, job: _Job) -> None:
+        try:
+            value = job.call(connection)
+            if isinstance(value, sqlite3.Cursor):
+                raise TypeError("a job must not return a cursor: fetch the rows")
+            job.value = value
+        except KeyboardInterrupt:
+            raise  # meant for this thread, not for the job: see _repair
+        except BaseException as error:  # noqa: BLE001 - also SystemExit: it is the job's caller who must get it
+            job.error = storage_error(error, self.path) or error
+            if job.error is not error:
+                job.error.__cause__ = error
+        if self._orphan:
+            raise RuntimeError("a job forked: the transaction belongs to the parent process")
+
+    def _take_queue(self) -> None:
+        with self._mutex:
+            # One step for a signal: nothing is called between the two assignments.
+            self._group, self._queue = self._queue, []
+            self._room.notify_all()
+
+    def _settle(self) -> None:
+        """Answer the group. May be repeated."""
+        for job in self._group:
+            job.done = True
+            job.rouse()
+        self._group = []
+        self._phase = _IDLE
+
+    # -- when something went wrong
+
+    def _repair(self) -> None:
+        """Finish the group that an interrupted leader left. The turn is held."""
+        if self._phase == _COMMIT_FAILED:
+            self._commit_failed()
+        elif self._phase == _OPEN or (self._phase == _COMMITTING and self._session.in_transaction):
+            self._session.rollback()
+            self._requeue(self._group, [])
+        self._settle()
+
+    def _requeue(self, jobs: list[_Job], rest: list[_Job]) -> None:
+        """Put jobs whose effects are undone back at the front of the queue; the rest of the group stays in it."""
+        for job in jobs:
+            job.value = job.error = None
+        with self._mutex:
+            self._queue, self._group = jobs + self._queue, rest
+
+    def _refuse(self, error: NbillingError) -> None:
+        """No transaction could be opened: everyone who waits gets the reason."""
+        self._phase = _OPEN
+        self._take_queue()
+        self._fail_group(error)
+        self._settle()
+
+    def _fail_group(self, error: NbillingError) -> None:
+        for job in self._group:
+            if job.error is None:
+                job.error = _copy(error)
+        self._phase = _ANSWERED
+
+    def _transaction_lost(self, culprit: _Job) -> None:
+        """SQLite undid the whole transaction because of one job (no room, a failed disk, RAISE(ROLLBACK)), or that job
+        ended it. In the first case the others run again, without it."""
+        if culprit.error is not None:
+            self._requeue([job for job in self._group if job is not culprit], [culprit])
+        else:
+            culprit.error = RuntimeError("a job must not end its transaction (executescript does)")
+            self._fail_group(
+                OutcomeUnknown(
+                    f"a job ended the transaction of others on {shown(self.path)}", hint="look whether it was recorded"
+                )
+            )
+        self._settle()
+
+    def _commit_failed(self) -> None:
+        """COMMIT raised. Its frames may be in the -wal, complete, and a recovery would bring them back: overwrite them.
+
+        Only then is the answer "failed". SQLITE_FULL is certain in any case: the frame that could not be written is
+        the last one at the latest, which is the one with the commit mark.
+        """
+        error = self._failure
+        assert error is not None
+        self._session.rollback()
+        certain = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        if self._session.overwrite_failed_frames() or certain:
+            typed = self._session.typed(error)
+            if isinstance(typed, LedgerBusy):
+                typed = StorageError(f"a commit to {shown(self.path)} failed: {error}", hint=_LEFT_OPEN)
+            self._fail_group(typed)
+        else:
+            self.broken = OutcomeUnknown(
+                f"a commit to {shown(self.path)} failed and could not be undone for certain: {error}",
+                hint="open the ledger again and look whether it was recorded; until then this handle refuses writes",
+            )
+            self._fail_group(self.broken)
+
+    def _skewed(self, found: int, wanted: int) -> NbillingError:
+        if found > wanted:
+            return newer(self.path, found, wanted)
+        return StorageError(
+            f"{shown(self.path)} has schema {found}, but had {wanted} when it was opened", hint="open it again"
+        )
+
+    # -- while another process has the file lock
+
+    def _call_stand_in(self) -> None:
+        try:
+            if self._stand_in is None or not self._stand_in.thread.is_alive():
+                self._stand_in = _StandIn(self, self._lock)
+            self._stand_in.called.set()
+        except RuntimeError:
+            # No more threads: stay in the lead, and poll.
+            self._stand_in = None
+            time.sleep(0.002)
+            with self._mutex:
+                self._choose()
+
+    def _waits_for_lock(self) -> bool:
+        stand_in = self._stand_in
+        return stand_in is not None and stand_in.called.is_set() and stand_in.thread.is_alive()
+
+    def lead_with(self, lock: FileLock) -> bool:
+        """One group for the stand-in, which has taken ``lock``. True if more wait."""
+        with self._turn:
+            self._leader = threading.get_ident()
+            try:
+                if self._phase:
+                    self._repair()
+                self._run_group()
+            finally:
+                self._leader = 0
+                lock.release()
+        with self._mutex:
+            return bool(self._queue)
+
+    def stand_down(self) -> bool:
+        """The stand-in has nothing to do: whoever comes next leads. True if the writer is closed."""
+        with self._mutex:
+            if self._closed or not self._queue:
+                self._led = False
+                if self._stand_in is not None:
+                    self._stand_in.called.clear()
+            return self._closed
+
+    def refuse_all(self, error: NbillingError) -> None:
+        """Answer everyone with this error."""
+        with self._turn:
+            if self._phase:
+                self._repair()
+            self._refuse(error)
+
+    # -- the end
+
+    def close(self, timeout: float = CLOSE_TIMEOUT) -> None:
+        """Checkpoint and close under the file lock. Whoever still waits gets an error. May be repeated."""
+        with self._mutex:
+            self._closed = True
+            self._room.notify_all()
+        with self._turn:
+            if self._phase:
+                self._repair()
+            self._refuse(_closed(self.path))
+            self._session.close(self._lock, timeout)
+        if self._stand_in is not None:
+            self._stand_in.called.set()
+
+    # -- forks
+
+    def hold_for_fork(self) -> None:
+        """Wait for the group in progress. A fork from inside a job cannot wait; its child must not go on with it."""
+        if self._leader != threading.get_ident():
+            self._turn.acquire()
+
+    def go_on_after_fork(self) -> None:
+        """In the parent."""
+        if self._leader != threading.get_ident():
+            try:
+                self._turn.release()
+            except RuntimeError:
+                pass  # the wait was interrupted
+
+    def abandon(self) -> None:
+        """In the child: this writer is the parent's. Never touch its connection again; its lock is closed already."""
+        self._orphan = True
+        self._session.abandon()
+
+
+class _StandIn:
+    """A thread that waits in the kernel for the file lock and leads while other processes are at work too."""
+
+    def __init__(self, writer: Writer, lock: FileLock) -> None:
+        self.called = threading.Event()
+        self._writer = writer
+        self._lock = FileLock(lock.ledger)
+        self.thread = threading.Thread(target=self._work, name="nbilling-writer", daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        while True:
+            self.called.wait()
+            try:
+                self._lock.wait()
+                if self._writer.lead_with(self._lock):
+                    continue
+            except StorageError as error:
+                self._writer.refuse_all(error)
+            except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
+                self._writer.refuse_all(StorageError(f"the writer failed: {error!r}", hint="report this"))
+            self._lock.release()
+            if self._writer.stand_down():
+                self._lock.close()
+                return
+
+
+def _copy(error: NbillingError) -> NbillingError:
+    """One for each thread that raises it: a shared exception would collect everyone's tracebacks."""
+    copy = type(error)(error.message, hint=error.hint)
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+def _closed(path: str) -> StorageError:
+    return StorageError(f"the handle on {shown(path)} is closed", hint="open the ledger again")
+
+
+def newer(path: str, found: int, wanted: int) -> NewerLedger:
+    """The error for a file that this version cannot read."""
+    return NewerLedger(
+        f"{shown(path)} was written by a newer nbilling (schema {found}, this one knows {wanted})",
+        hint="upgrade nbilling",
+    )
