@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.clock import ClockControl
@@ -18,12 +18,15 @@ from nbilling.model.config import Config
 from nbilling.model.errors import BadInput
 
 if TYPE_CHECKING:
-    from nbilling.engine.customers import Customers
-    from nbilling.engine.plans import Plans
     from nbilling.api.invoicing import Invoicing
     from nbilling.api.metering import Metering
+    from nbilling.engine.customers import Customers
+    from nbilling.engine.plans import Plans
     from nbilling.store.database import Ledger
 
+__all__ = ["Billing", "QuotaDecision", "init", "ledger_path", "load_config", "open", "read_key_map"]
+
+R = TypeVar("R")
 DEFAULT_PATH = "nbilling.db"
 CONFIG_FILE = "nbilling.toml"
 
@@ -85,6 +88,20 @@ def open(
     return Billing(ledger, Core(ledger, clock or SystemClock(), fixed, settings, actor))
 
 
+def read_key_map(path: str | os.PathLike[str]) -> dict[str, str]:
+    """API keys and their customers from a TOML, JSON or CSV file, told apart by its ending."""
+    from nbilling.engine.key_maps import key_map
+
+    target = Path(path)
+    try:
+        return key_map(target.read_text("utf-8"), target.suffix.removeprefix(".").lower())
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise BadInput(f"{str(path)!r:.200} cannot be read: {reason}", hint="check --key-map") from None
+
+
 class Billing:
     """One open ledger. Its rooms: ``usage``, ``quota``, ``plans``, ``invoices``, ``customers``, ``clock``.
 
@@ -95,6 +112,7 @@ class Billing:
         self.ledger = ledger
         self.config = core.config
         self._core = core
+        self._rooms: dict[Any, Any] = {}
         self._accounts = Accounts(core)
         self._recorder = UsageRecorder(core, self._accounts)
         self.quota = Quota(core, self._accounts, self._recorder)
@@ -105,35 +123,35 @@ class Billing:
         """Tracking, reports, imports, exports, meters."""
         from nbilling.api.metering import Metering
 
-        return self._room("usage", Metering, self._recorder)
+        return self._room(Metering, self._recorder)
 
     @property
     def plans(self) -> Plans:
         """Plans and subscriptions."""
         from nbilling.engine.plans import Plans
 
-        return self._room("plans", Plans)
+        return self._room(Plans)
 
     @property
     def customers(self) -> Customers:
         """Profiles of customers."""
         from nbilling.engine.customers import Customers
 
-        return self._room("customers", Customers)
+        return self._room(Customers)
 
     @property
     def invoices(self) -> Invoicing:
         """Invoices and their documents."""
         from nbilling.api.invoicing import Invoicing
 
-        return self._room("invoices", Invoicing)
+        return self._room(Invoicing)
 
-    def _room(self, name: str, kind: Any, *more: Any) -> Any:
+    def _room(self, kind: Callable[..., R], *more: Any) -> R:
         """A room is made when it is first entered: a check of a quota need not load what invoices need."""
-        key = f"_{name}"
-        if key not in self.__dict__:
-            self.__dict__[key] = kind(self._core, self._accounts, *more)
-        return self.__dict__[key]
+        if kind not in self._rooms:
+            self._rooms[kind] = kind(self._core, self._accounts, *more)
+        room: R = self._rooms[kind]
+        return room
 
     def close(self) -> None:
         """Closes the ledger. A second time: nothing."""

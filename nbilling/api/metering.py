@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, BinaryIO
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
@@ -13,7 +14,7 @@ from nbilling.engine.usage_reports import UsageReports
 from nbilling.model.text import choice, plain
 
 if TYPE_CHECKING:
-    from nbilling.engine.imports import LogImport
+    from nbilling.model.imports import BadLine, ImportOptions, ImportReport
 
 
 class Metering(UsageTracking, UsageReports):
@@ -33,8 +34,20 @@ class Metering(UsageTracking, UsageReports):
         with whole_file(target) as out:
             return write_csv(rows, out) if format == "csv" else write_json(rows, out)
 
-    def importer(self) -> LogImport:
-        """What imports access logs; see :class:`nbilling.engine.imports.LogImport`."""
+    def import_log(
+        self,
+        lines: BinaryIO | Iterable[bytes],
+        options: ImportOptions,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        on_bad: Callable[[BadLine], None] | None = None,
+    ) -> ImportReport:
+        """Imports an access log: each line is one request and its bytes, at the line's own time.
+
+        The same log again, a copy of it, or its continuation after rotation adds only what is new. ``progress`` is
+        told the bytes and lines done so far; ``on_bad`` is given each line that was not taken.
+        """
         from nbilling.engine.imports import LogImport
 
-        return LogImport(self._core.ledger, self._recorder, self._core)
+        run = LogImport(self._core, self._recorder, self._core.clock()).run
+        return run(lines, options, progress=progress, on_bad=on_bad)

@@ -47,7 +47,7 @@ def customer() -> None:
 @profile_options
 @format_option
 @click.pass_context
-def create(ctx: click.Context, customer_id: str, format: str | None, **fields: str | None) -> None:
+def create(ctx: click.Context, /, customer_id: str, format: str | None, **fields: str | None) -> None:
     """Create a customer.
 
     \b
@@ -78,7 +78,7 @@ def show_customer(ctx: click.Context, customer_id: str, format: str | None) -> N
 @profile_options
 @format_option
 @click.pass_context
-def update(ctx: click.Context, customer_id: str, format: str | None, **fields: str | None) -> None:
+def update(ctx: click.Context, /, customer_id: str, format: str | None, **fields: str | None) -> None:
     """Change some fields of a customer; an empty value clears one.
 
     \b

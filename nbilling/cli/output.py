@@ -70,9 +70,11 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = Non
     if not listed:
         note("nothing to show")
         return
-    names = list(columns or listed[0])
+    names = list(columns or _readable(listed[0]))
     body = [[_cell(row.get(name)) for name in names] for row in listed]
-    numeric = [all(isinstance(row.get(name), (int, Decimal)) or row.get(name) is None for row in listed) for name in names]
+    numeric = [
+        all(isinstance(row.get(name), (int, Decimal)) or row.get(name) is None for row in listed) for name in names
+    ]
     align = ["right" if is_number else "left" for is_number in numeric]
     heads = [name.replace("_", " ") for name in names]
     write(tabulate(body, heads, tablefmt="simple", colalign=align, disable_numparse=True))
@@ -80,7 +82,7 @@ def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None = Non
 
 def pairs(value: Mapping[str, Any]) -> None:
     """A mapping as lines of name and value; lists of mappings as tables below."""
-    plain = {name: item for name, item in value.items() if not _is_rows(item)}
+    plain = {name: value[name] for name in _readable(value) if not _is_rows(value[name])}
     width = max((len(name) for name in plain), default=0)
     for name, item in plain.items():
         write(f"{name.replace('_', ' '):{width}}  {_cell(item)}")
@@ -88,6 +90,11 @@ def pairs(value: Mapping[str, Any]) -> None:
         if _is_rows(item) and item:
             write(f"\n{name.replace('_', ' ')}")
             table(item)
+
+
+def _readable(value: Mapping[str, Any]) -> list[str]:
+    """Not the minor units: people read the amounts beside them."""
+    return [name for name in value if not name.endswith("_minor")]
 
 
 def _is_rows(item: Any) -> bool:

@@ -38,10 +38,9 @@ def _run(arguments: list[str]) -> int:
         return result if isinstance(result, int) else 0
     except UnicodeError:
         return report(BadInput("an argument is not valid text", hint="send UTF-8"), arguments)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last line of defence: whatever it is, one line and its code
         return report(error, arguments)
 
 
 def _check_text(argument: str) -> None:
     argument.encode()
-

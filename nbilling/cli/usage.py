@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from nbilling.cli.common import billing, format_option
+from nbilling.cli.imports import import_log
 from nbilling.cli.ledger import make
 from nbilling.cli.output import chosen_format, show, table, write
 
@@ -15,6 +16,9 @@ at_option = click.option("--at", help="When it happened, RFC 3339. Default: now.
 @click.group()
 def usage() -> None:
     """Track usage, import logs, look at totals, export events."""
+
+
+usage.add_command(import_log)
 
 
 @usage.command()
@@ -292,4 +296,3 @@ def look(ctx: click.Context, customer: str, days: str) -> None:
     if limits:
         write("")
         table(limits)
-

@@ -26,8 +26,9 @@ def write_csv(rows: Iterable[Row], out: BinaryIO) -> int:
         writer = csv.writer(text)
         writer.writerow(COLUMNS)
         count = 0
-        for count, (id, customer, resource, amount, metadata, at) in enumerate(rows, 1):
+        for id, customer, resource, amount, metadata, at in rows:
             writer.writerow((defused(id), defused(customer), resource, amount, defused(metadata), at))
+            count += 1
         return count
     finally:
         text.detach()
@@ -37,7 +38,8 @@ def write_json(rows: Iterable[Row], out: BinaryIO) -> int:
     """Writes rows as one JSON array, an event a line; returns how many. Amounts are exact numbers."""
     out.write(b"[")
     count = 0
-    for count, (id, customer, resource, amount, metadata, at) in enumerate(rows, 1):
+    for id, customer, resource, amount, metadata, at in rows:
+        count += 1
         fields = (
             f'"id":{json.dumps(id)},"customer_id":{json.dumps(customer)},"resource_type":{json.dumps(resource)},'
             f'"amount":{amount},"metadata":{metadata},"created_at":{json.dumps(at)}'

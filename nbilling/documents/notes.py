@@ -7,13 +7,17 @@ from html import escape
 
 from nbilling.model.errors import BadInput
 
-NOTES_LIMIT = 20_000  # characters: some eight pages
+NOTES_LIMIT = 10_000  # characters: some four pages
 
-# What Markdown and the layout take badly: each level of nesting is a level of recursion (2,000 blocks within one
-# another end in a RecursionError), and each "[" a search for its "]" through the rest (35 s for 20,000 of them).
+# What Markdown and the layout take badly. Each level of nesting is a level of recursion (2,000 blocks within one
+# another end in a RecursionError), each "[" a search for its "]" through the rest (35 s for 20,000 of them), and in
+# a line without a place to break, each piece is laid out again for the next (90 s for 10,000 pieces).
 _MAX_DEPTH = 12
 _MAX_BRACKETS = 200
 _DEEP_PREFIX = re.compile(rf"^(?:[ \t]*(?:>|[*+-](?=[ \t])|\d{{1,9}}[.)](?=[ \t]))){{{_MAX_DEPTH}}}", re.MULTILINE)
+# Scripts that are written without spaces break anywhere, so they do not count.
+_UNBROKEN = re.compile(r"[^\s\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\U0003ffff]{300}")
+_PIECE = re.compile(r"\S{100}")
 
 _TAGS = set("a blockquote br code em h3 h4 hr li ol p pre strong table tbody td th thead tr ul".split())
 _ATTRIBUTES = {"a": {"href", "title"}}
@@ -25,13 +29,14 @@ _VOID = {"br", "hr"}
 def markdown_html(text: str) -> str:
     """Clean HTML of a Markdown text; ``''`` for a blank one. Raw HTML in it is shown as the text that it is.
 
-    ``BadInput`` above ``NOTES_LIMIT`` characters. What nests deeper than a person writes is shown as plain text.
+    ``BadInput`` above ``NOTES_LIMIT`` characters. What no person writes (nested a dozen deep, a word of 300 letters)
+    is shown as plain text.
     """
     if len(text) > NOTES_LIMIT:
         raise BadInput(f"the note has {len(text):,} characters", hint=f"at most {NOTES_LIMIT:,} are printed")
     if not text.strip():
         return ""
-    if text.count("[") > _MAX_BRACKETS or _DEEP_PREFIX.search(text):
+    if text.count("[") > _MAX_BRACKETS or _DEEP_PREFIX.search(text) or _UNBROKEN.search(text):
         return _as_plain_text(text)
     clean = _cleaned(_converted(text))
     return clean if _depth(clean) <= _MAX_DEPTH else _as_plain_text(text)
@@ -67,4 +72,5 @@ def _depth(html: str) -> int:
 
 
 def _as_plain_text(text: str) -> str:
-    return f"<p>{escape(text.strip()).replace(chr(10), '<br>')}</p>"
+    pieces = _PIECE.sub(r"\g<0>\0", text.replace("\0", "").strip())  # NUL marks a place to break
+    return f"<p>{escape(pieces).replace(chr(10), '<br>').replace(chr(0), '<wbr>')}</p>"

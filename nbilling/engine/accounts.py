@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+from typing import TYPE_CHECKING
 
 from nbilling.engine.core import Core
 from nbilling.model.identity import new_id
@@ -13,6 +13,9 @@ from nbilling.store import customers, plans, quota, subscriptions
 from nbilling.store.customers import CustomerRow
 from nbilling.store.plans import PlanRow
 from nbilling.store.subscriptions import NEVER, PeriodRow, SubscriptionRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 DEFAULT_PLAN = "free"
 
@@ -68,7 +71,9 @@ class Accounts:
         today = local_day(row.zone, now)
         held = subscriptions.in_force(db, row.id, today)
         if held.pending_plan and held.pending_day <= today:
-            self.change_plan(db, row, held, plans.version(db, held.pending_plan), held.pending_day, now, "pending change")
+            self.change_plan(
+                db, row, held, plans.version(db, held.pending_plan), held.pending_day, now, "pending change"
+            )
         period = self.period_at(db, row, now)
         customers.set_period(db, row.id, period.id)
         held = subscriptions.get(db, period.subscription)
@@ -114,7 +119,14 @@ class Accounts:
         return Interval(plan.interval_unit, plan.interval_count)
 
     def change_plan(
-        self, db: sqlite3.Connection, row: CustomerRow, held: SubscriptionRow, plan: PlanRow, day: int, now: int, why: str
+        self,
+        db: sqlite3.Connection,
+        row: CustomerRow,
+        held: SubscriptionRow,
+        plan: PlanRow,
+        day: int,
+        now: int,
+        why: str,
     ) -> None:
         """Puts a plan in force from a local day on, and gives the periods from that day on their new shape.
 
@@ -155,7 +167,9 @@ class Accounts:
     def write_limits(self, db: sqlite3.Connection, customer: int, plan: int) -> None:
         """Writes down the limits in force: the customer's own, else its plan's, else the defaults."""
         gauges = {meter for meter, _, _ in plans.limits(db, plan) if self._core.meter_by_id(db, meter).kind == "gauge"}
-        gauges |= {meter for meter, _, _ in quota.own(db, customer) if self._core.meter_by_id(db, meter).kind == "gauge"}
+        gauges |= {
+            meter for meter, _, _ in quota.own(db, customer) if self._core.meter_by_id(db, meter).kind == "gauge"
+        }
         rows = effective_limits(quota.own(db, customer), plans.limits(db, plan), quota.defaults(db), gauges)
         quota.write_effective(db, customer, [quota.LimitRow(*limit) for limit in rows])
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
 from nbilling.engine.prices import price_model
-from nbilling.model.money import currency as currency_of
 from nbilling.model.periods import day_start
 from nbilling.rules.gauges import over_period
 from nbilling.rules.invoices import Line, Metered, Part, charges, late_lines
@@ -20,6 +18,9 @@ from nbilling.store.invoices import LineRow
 from nbilling.store.plans import PlanRow
 from nbilling.store.subscriptions import PeriodRow
 from nbilling.store.usage import DAILY, PERIOD, MeterRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 
 class Charged(NamedTuple):
@@ -69,7 +70,7 @@ class Charges:
                 )
             )
         currency = spans[-1][2].currency
-        return currency, charges(parts, currency, currency_of(currency).exponent)
+        return currency, charges(parts, currency)
 
     @staticmethod
     def _spans(db: sqlite3.Connection, period: PeriodRow) -> list[tuple[int, int, PlanRow]]:
@@ -113,6 +114,7 @@ class Charges:
                     name=meter.name,
                     unit=meter.unit,
                     scale=meter.scale,
+                    gauge=meter.kind == "gauge",
                     usage=amount,
                     limit=limits.get(meter.id),
                     model=price_model(price),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.core import Core
 from nbilling.model.clock import DAY, HOUR, LATEST, MINUTE, SECOND, format_time, parse_time
 from nbilling.model.errors import BadInput, Conflict
 from nbilling.store import customers
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _STEP = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
@@ -27,7 +29,7 @@ class ClockControl:
         return {"now": format_time(self._core.now(db)), "test_clock": customers.fact(db, "clock") is not None}
 
     def set(self, time: str) -> dict[str, Any]:
-        """Sets the test clock, which then stands still. Conflict where that would be backwards or the ledger is live."""
+        """Sets the test clock, which then stands still. Conflict if that is backwards or the ledger is live."""
         at = parse_time(time)
         self._core.write(lambda db: self._move(db, at))
         return self.show()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +13,8 @@ from nbilling.store import customers, usage
 from nbilling.store.usage import MeterRow
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from nbilling.model.config import Config
     from nbilling.store.database import Ledger
 
@@ -39,6 +40,19 @@ class Core:
             if stored is not None:
                 return int(stored)
         return self._clock.now()
+
+    def clock(self) -> Clock:
+        """The same time as :meth:`now`, for those who have no connection at hand."""
+        core = self
+
+        class Here:
+            """Asks the ledger each time."""
+
+            def now(self) -> int:
+                """Microseconds UTC."""
+                return core.now(core.read())
+
+        return Here()
 
     def write(self, job: Callable[[sqlite3.Connection], T], *, dry_run: bool = False) -> T:
         """Runs a job in one durable commit. With a clock that was handed in, the ledger can never become live."""

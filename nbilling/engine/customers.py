@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
@@ -16,6 +15,9 @@ from nbilling.model.text import customer_id as valid_customer_id
 from nbilling.model.text import email, plain, whole
 from nbilling.store import customers, usage
 from nbilling.store.customers import FIELDS
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _LOCALE = re.compile(r"[a-z]{2,3}(_[A-Z][a-z]{3})?(_[A-Z]{2})?", re.ASCII)
 

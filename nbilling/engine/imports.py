@@ -1,31 +1,32 @@
 """Import of access logs: each line becomes a request and its bytes, once, however often the log is imported.
 
-Lines are read, parsed and hashed outside of any job. Each batch is then one write job: it finds the batch's place in the
-known logs, records the events of what is new, and writes down the lines and whom they were billed to. So an import that
-is killed has either recorded a batch and knows it, or neither, and two processes may import one file at once.
+Lines are read, parsed and hashed outside of any job. Each batch is then one write job: it finds the batch's place in
+the known logs, records the events of what is new, and writes down the lines and whom they were billed to. So an import
+that is killed has either recorded a batch and knows it, or neither, and two processes may import one file at once.
 
-``strict`` reads the input twice: first all of it is parsed, then it is imported. One job for the whole log would also
-leave nothing behind, but would lock out every other writer meanwhile and hold the log in SQLite's memory and WAL.
+``strict`` reads the input twice: first all of it is parsed, then it is imported. One job for the whole log would leave
+nothing behind either, but it would lock out every other writer meanwhile and hold the log in memory and in the WAL.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
+from nbilling.engine.log_batch import Batch, Done, Recorder, State
 from nbilling.engine.log_lines import RawLines, is_stream
-from nbilling.engine.log_places import Kind, LogPlaces, Place, Source, Stretch, Window
-from nbilling.model.clock import FUTURE_TOLERANCE, HOUR, Clock
+from nbilling.engine.log_places import Source
+from nbilling.engine.log_reader import Line, LogReader
+from nbilling.model.clock import Clock
 from nbilling.model.errors import BadInput
-from nbilling.model.identity import event_key
-from nbilling.model.imports import PREFIX, BadLine, ImportOptions, ImportReport, LogPart
+from nbilling.model.imports import BadLine, ImportOptions, ImportReport, LogPart
 from nbilling.model.text import plain
-from nbilling.rules.access_logs import MAX_LINE, AccessLine, Parser, Unreadable, line_parser, metadata
-from nbilling.rules.json_logs import DockerLines, json_parser
-from nbilling.rules.log_customers import CustomerChoice, customer_choice
-from nbilling.rules.log_identity import HEAD_LINES, LOOK_BACK, Occurrences, event_keys, line_hash, prefixes
-from nbilling.store import imports
-from nbilling.store.usage import Recorded, UsageRow
+from nbilling.rules.access_logs import REASONS
+from nbilling.rules.log_customers import KEY_MAPS, customer_choice, parse_key_map
+from nbilling.rules.log_identity import HEAD_LINES, Occurrences
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,121 +37,14 @@ BATCH_LINES = 2500
 """Lines of one write job: up to twice as many events."""
 
 _SPOOLED = 8 << 20
-_MOST_KEPT = 16_384
-_NOBODY = 0
+_MOST_CUSTOMERS = 100_000
 
 
 class Writer(Protocol):
     """What runs a job in one durable commit."""
 
-    def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+    def write(self, job: Callable[[sqlite3.Connection], T], /) -> T:
         """Runs the job and returns its answer."""
-
-
-class Recorder(Protocol):
-    """What records usage events inside a job."""
-
-    def customer_id(self, db: sqlite3.Connection, customer_id: str, /) -> int:
-        """The customer's number; a new one where it is new."""
-
-    def meter_id(self, db: sqlite3.Connection, name: str, /) -> int:
-        """The meter's number."""
-
-    def dimension_id(self, db: sqlite3.Connection, value: str, /) -> int:
-        """The number of a dimension's value."""
-
-    def record(self, db: sqlite3.Connection, rows: list[UsageRow], /) -> Recorded:
-        """Records what is new."""
-
-
-class Line(NamedTuple):
-    """A readable line. ``customer`` is empty where nobody is billed for it (yet); ``hash`` stands for all of it."""
-
-    number: int
-    raw: bytes
-    hash: bytes
-    at: int
-    size: int
-    customer: str
-    id: str
-    metadata: str
-
-
-class LogReader:
-    """Makes :class:`Line` and :class:`BadLine` of raw lines. Holds what must go on from one batch to the next."""
-
-    def __init__(self, options: ImportOptions, choice: CustomerChoice, now: Callable[[], int]) -> None:
-        self._parse = _parser(options, choice)
-        self._customer = choice.customer
-        self._docker = DockerLines() if options.docker else None
-        self._now = now
-        self._customers: dict[str, str] = {}
-        self._metadata: dict[tuple[int, str, str], str] = {}
-        self.number = 0
-
-    @property
-    def skipped(self) -> int:
-        """Lines of standard error in a docker log."""
-        return self._docker.skipped if self._docker else 0
-
-    @property
-    def cut(self) -> bool:
-        """Whether docker's last line was a part whose rest has not come."""
-        return self._docker is not None and self._docker.unfinished
-
-    def read(self, raw_lines: Iterable[bytes]) -> tuple[list[Line], list[BadLine]]:
-        """The readable lines, and those that nobody is billed for: a line may be in both."""
-        good: list[Line] = []
-        bad: list[BadLine] = []
-        latest = self._now() + FUTURE_TOLERANCE
-        for raw in raw_lines:
-            self.number += 1
-            try:
-                line = raw if self._docker is None else self._docker.feed(raw)
-                if line is not None:
-                    good.append(self._line(line, latest, bad))
-            except Unreadable as error:
-                bad.append(BadLine(self.number, error.reason, error.message, raw[:MAX_LINE]))
-        return good, bad
-
-    def _line(self, raw: bytes, latest: int, bad: list[BadLine]) -> Line:
-        found = self._parse(raw)
-        customer = ""
-        try:
-            if found.at > latest:
-                raise Unreadable("future")
-            customer = self._named(found.who)
-        except Unreadable as error:
-            bad.append(BadLine(self.number, error.reason, error.message, raw))
-        return Line(
-            self.number, raw, line_hash(raw), found.at, found.size, customer, found.id, self._kept(found)
-        )  # fmt: skip
-
-    def _named(self, who: str) -> str:
-        customer = self._customers.get(who)
-        if customer is None:
-            customer = self._customer(who)
-            if len(self._customers) >= _MOST_KEPT:
-                self._customers.clear()
-            self._customers[who] = customer
-        return customer
-
-    def _kept(self, found: AccessLine) -> str:
-        if found.duration:
-            return metadata(found)
-        key = found.status, found.method, found.endpoint
-        text = self._metadata.get(key)
-        if text is None:
-            if len(self._metadata) >= _MOST_KEPT:
-                self._metadata.clear()
-            text = self._metadata[key] = metadata(found)
-        return text
-
-
-def _parser(options: ImportOptions, choice: CustomerChoice) -> Parser:
-    if options.format == "json":
-        return json_parser(options.fields, choice.who)
-    return line_parser(options.format, *choice.who)
 
 
 class LogImport:
@@ -184,13 +78,163 @@ class LogImport:
             _reading(options),
             plain(options.name, "name of the log", limit=4096, empty=True),
         )
-        tell_progress, tell_bad = progress or _ignore, on_bad or _ignore
-        if not options.strict:
+        tell_bad = on_bad or _ignore
+
+        def over(raw: RawLines) -> ImportReport:
             reader = LogReader(options, choice, self._clock.now)
-            return _Run(self, source, reader, tell_progress, tell_bad).over(RawLines(lines))
+            tell_progress = progress or _ignore
+            run = _Run(self._ledger, self._recorder, self._clock, source, reader, tell_progress, tell_bad)
+            return run.over(raw)
+
+        if not options.strict:
+            return over(RawLines(lines))
         with _rereadable(lines) as stream:
             start = stream.tell()
             checked = _check(RawLines(stream), LogReader(options, choice, self._clock.now), tell_bad)
             stream.seek(start)
-            reader = LogReader(options, choice, self._clock.now)
-            return _Run(self, source, reader, tell_progress, tell_bad).over(RawLines(stream, checked))
+            # A log that has grown meanwhile is imported as far as it was checked.
+            return over(RawLines(stream, checked))
+
+
+def load_key_map(path: str) -> dict[str, str]:
+    """API keys and their customers from a file whose name ends in ``.toml``, ``.json`` or ``.csv``. Else BadInput."""
+    kind = os.path.splitext(path)[1].lower().removeprefix(".")
+    if kind not in KEY_MAPS:
+        raise BadInput(f"{path!r:.200} is no key map", hint=f"its name must end in .{', .'.join(KEY_MAPS)}")
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"the key map cannot be read: {error!s:.200}", hint="check its path and permissions") from None
+    return parse_key_map(text, kind)
+
+
+def _ignore(*_: object) -> None:
+    """Nobody wants to know."""
+
+
+def _reading(options: ImportOptions) -> str:
+    """How lines are understood, in words. Lines that were read otherwise before are compared again, not passed over."""
+    fields = " ".join(f"{target}={name}" for target, name in sorted(options.fields.items()))
+    return f"1 {options.format} {fields}".rstrip()
+
+
+@contextmanager
+def _rereadable(lines: BinaryIO | Iterable[bytes]) -> Iterator[BinaryIO]:
+    """The input as a stream that can be read twice: itself if it is a file, else a copy in a temporary file."""
+    if is_stream(lines) and lines.seekable():
+        yield lines
+        return
+    with tempfile.SpooledTemporaryFile(_SPOOLED) as copy:
+        if is_stream(lines):
+            while block := lines.read(1 << 20):
+                copy.write(block)
+        else:
+            for line in lines:
+                copy.write(line.removesuffix(b"\n") + b"\n")
+        copy.seek(0)
+        yield copy  # type: ignore[misc]
+
+
+def _check(raw: RawLines, reader: LogReader, on_bad: Callable[[BadLine], None]) -> int:
+    """Reads all of a log and records nothing. Raises BadInput for the first bad line; returns the bytes read."""
+    for chunk in raw.lists(BATCH_LINES):
+        _refuse(reader.read(chunk)[1], on_bad)
+    last = reader.read_rest(raw.rest)
+    _refuse(last[1] if last else [], on_bad)
+    return raw.consumed
+
+
+def _refuse(bad: list[BadLine], on_bad: Callable[[BadLine], None]) -> None:
+    if bad:
+        on_bad(bad[0])
+        raise BadInput(
+            f"line {bad[0].number:,}: {bad[0].message}", hint="nothing was imported; correct it, or leave --strict out"
+        )
+
+
+class _Run:
+    """One import, batch after batch."""
+
+    def __init__(
+        self,
+        ledger: Writer,
+        recorder: Recorder,
+        clock: Clock,
+        source: Source,
+        reader: LogReader,
+        progress: Callable[[int, int], None],
+        on_bad: Callable[[BadLine], None],
+    ) -> None:
+        self._ledger = ledger
+        self._recorder = recorder
+        self._clock = clock
+        self._source = source
+        self._reader = reader
+        self._progress = progress
+        self._on_bad = on_bad
+        self._state = State(None, Occurrences(), {})
+        self._parts: list[LogPart] = []
+        self._report = ImportReport()
+
+    def over(self, raw: RawLines) -> ImportReport:
+        """Imports all lines. Reads one batch ahead, for another log may begin at the end of a batch."""
+        batch: tuple[list[Line], list[BadLine]] = [], []
+        done = 0, 0
+        for chunk in raw.lists(BATCH_LINES):
+            following = self._reader.read(chunk)
+            self._import(*batch, following[0][:HEAD_LINES], done)
+            batch, done = following, (raw.consumed, self._reader.number)
+        last = self._reader.read_rest(raw.rest)
+        if last:
+            batch = batch[0] + last[0], batch[1] + last[1]
+        self._import(*batch, [], (raw.consumed, self._reader.number))
+        return self._report._replace(
+            lines=self._reader.number,
+            skipped=self._reader.skipped,
+            unfinished=last is None,
+            parts=tuple(self._parts),
+        )
+
+    def _import(self, good: list[Line], bad: list[BadLine], ahead: list[Line], done: tuple[int, int]) -> None:
+        if not good and not bad:
+            return
+        refused = list(bad)
+        if good:
+            now = self._clock.now()
+            outcome = self._ledger.write(
+                lambda db: Batch(db, self._recorder, self._source, good, ahead, now).record(self._state)
+            )
+            self._take_over(outcome, good)
+            refused += [
+                BadLine(good[at].number, "conflict", REASONS["conflict"], good[at].raw) for at in outcome.conflicts
+            ]
+        self._report = self._report._replace(
+            bad=self._report.bad + len(refused),
+            unattributed=self._report.unattributed
+            + sum(line.reason in ("unattributed", "unknown_key") for line in refused),
+        )
+        for line in sorted(refused):
+            self._on_bad(line)
+        self._progress(*done)
+
+    def _take_over(self, outcome: Done, lines: list[Line]) -> None:
+        """The job is durable: what it found out holds for the next one."""
+        self._state = outcome.state
+        self._state.occurrences.keep(outcome.counted)
+        if len(self._state.customers) > _MOST_CUSTOMERS:
+            self._state = self._state._replace(customers={})
+        for part in outcome.parts:
+            if self._parts and self._parts[-1][:2] == part[:2]:
+                part = part._replace(lines=self._parts.pop().lines + part.lines)
+            self._parts.append(part)
+        conflicts = set(outcome.conflicts)
+        sizes = [line.size for at, line in enumerate(lines) if line.customer and at not in conflicts]
+        report = self._report
+        self._report = report._replace(
+            requests=report.requests + len(sizes),
+            bytes=report.bytes + sum(sizes),
+            added=report.added + outcome.added,
+            duplicates=report.duplicates + len(sizes) - outcome.added,
+            conflicts=report.conflicts + len(conflicts),
+        )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.core import Core
 from nbilling.model.documents import TAX_REASONS, DocumentLine, InvoiceDocument, Party, TaxLine, UsageSeries
@@ -18,6 +17,9 @@ from nbilling.store import customers, invoices, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import InvoiceRow
 from nbilling.store.usage import DAILY
+
+if TYPE_CHECKING:
+    import sqlite3
 
 GIB = 2**30
 MAX_CHART_DAYS = 400

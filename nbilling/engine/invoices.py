@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.charges import Charged, Charges
@@ -22,6 +21,9 @@ from nbilling.store import customers, invoices, subscriptions, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import InvoiceRow, LineRow
 from nbilling.store.subscriptions import PeriodRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 PERIODS = {
     "daily": Interval("day"),
@@ -68,7 +70,7 @@ class Invoices:
         interval = self._accounts.interval(db, subscriptions.get(db, period.subscription))
         if interval != PERIODS[word]:
             name = next((key for key, value in PERIODS.items() if value == interval), None)
-            actual = name or f"every {interval.count} {interval.unit}s"
+            actual = name or f"every {interval.times} {interval.unit}s"
             raise Conflict(f"this subscription is billed {actual}, not {word}", hint=f"use {actual}")
 
     def _draft(self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, now: int) -> InvoiceRow:
@@ -173,7 +175,7 @@ class Invoices:
         return self.show(invoice_id)
 
     def void(self, invoice_id: str) -> dict[str, Any]:
-        """Voids a finalised invoice that nothing was paid on; its period can be invoiced anew. Void already: nothing."""
+        """Voids a finalised invoice that nothing was paid on; its period can be billed anew. Void already: nothing."""
 
         def job(db: sqlite3.Connection) -> None:
             now = self._core.now(db)
@@ -212,7 +214,7 @@ class Invoices:
         db, row, _ = self._accounts.view(customer_id)
         profile = customers.profile(db, row.id) if row else {}
         currency = profile.get("currency") or self._accounts.plan_of(db, row).currency
-        minor = parse_amount(amount, currency)  # type: ignore[arg-type]
+        minor = parse_amount(amount, currency)
         return self._taxes.quote(profile, minor, currency)
 
     def get_history(self, customer_id: str, months: int | str = 12) -> list[dict[str, Any]]:

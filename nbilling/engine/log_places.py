@@ -1,8 +1,8 @@
 """Where in the known logs the lines of an import stand. Works inside a write job, so what it reads cannot change.
 
-An input need not be one log: ``cat access.log.1 access.log`` is two, and a log of which only the last lines were imported
-before has a known log in its middle. So the lines are followed stretch by stretch. Along a known log they are known;
-where that log ends, or another one begins, the question which log this is comes up again.
+An input need not be one log: ``cat access.log.1 access.log`` is two, and a log of which only the last lines were
+imported before has a known log in its middle. So the lines are followed stretch by stretch. Along a known log they are
+known; where that log ends, or another one begins, the question which log this is comes up again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Kind(Enum):
 class Place(NamedTuple):
     """Where the input is: the next line belongs to ``log``, at ``position``; None where its order is not the log's.
 
-    ``fresh``: the line before was added by this import, so nothing is known of what follows. ``rule``: how it was found.
+    ``fresh``: the line before was added by this import: nothing is known of what follows. ``rule``: how it was found,
+    as in :class:`~nbilling.model.imports.LogPart`. ``doubtful``: the input has left the log's order before.
     """
 
     log: int
@@ -64,11 +65,11 @@ class Source(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Prefixes and times of a batch of ``count`` lines and of the lines after them, which are only looked at."""
+    """Prefixes and times of the ``size`` lines of a batch and of the lines after them, which are only looked at."""
 
     lines: bytes
     times: Sequence[int]
-    count: int
+    size: int
 
 
 class LogPlaces:
@@ -95,12 +96,12 @@ class LogPlaces:
 
     def step(self, place: Place, start: int) -> tuple[Stretch, Place, Place]:
         """The next stretch from a line of the batch on, the place it is in, and the place after it."""
-        count = self._window.count
+        size = self._window.size
         if place.position is None:
-            return Stretch(start, count, Kind.DOUBTFUL, None), place, place
+            return Stretch(start, size, Kind.DOUBTFUL, None), place, place
         log = imports.get_log(self._db, place.log)
-        known, _ = imports.read_lines(self._db, place.log, place.position, count - start)
-        run = common_lines(known, self._window.lines[start * PREFIX : count * PREFIX])
+        known, _ = imports.read_lines(self._db, place.log, place.position, size - start)
+        run = common_lines(known, self._window.lines[start * PREFIX : size * PREFIX])
         if run:
             after = place._replace(position=place.position + run, fresh=False)
             return Stretch(start, start + run, Kind.KNOWN, place.position), place, after
@@ -109,7 +110,7 @@ class LogPlaces:
         doubtful = place.doubtful or place.position < log.lines
         end = self._next_log(start + 1, place)
         here = place._replace(position=log.lines, doubtful=doubtful)
-        after = here._replace(position=log.lines + end - start, fresh=end == count)
+        after = here._replace(position=log.lines + end - start, fresh=end == size)
         return Stretch(start, end, Kind.DOUBTFUL if doubtful else Kind.NEW, log.lines), here, after
 
     def _enter(self, match: Match) -> Place:
@@ -126,11 +127,11 @@ class LogPlaces:
 
     def _next_log(self, start: int, place: Place) -> int:
         """The next line of the batch with which another known log begins, or the batch's end."""
-        heads = imports.heads(self._db, self._source.source)
-        for at in range(start, self._window.count):
+        heads = imports.other_heads(self._db, self._source.source, place.log)
+        for at in range(start, self._window.size):
             if self._window.lines[at * PREFIX : (at + 1) * PREFIX] in heads and self._find(at, place):
                 return at
-        return self._window.count
+        return self._window.size
 
     def _find(self, at: int, place: Place | None) -> Match | None:
         """The known log, other than what lies behind in this one, that the lines from ``at`` on run along."""

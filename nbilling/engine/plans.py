@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nbilling.engine.accounts import DEFAULT_PLAN, Accounts
+from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
 from nbilling.model.clock import DAY, format_time
 from nbilling.model.errors import BadInput, Conflict, NotFound
@@ -21,6 +20,9 @@ from nbilling.store import plans, subscriptions
 from nbilling.store.customers import CustomerRow
 from nbilling.store.plans import PlanRow
 from nbilling.store.subscriptions import SubscriptionRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 WHEN = ("now", "at_period_end")
 _MAX_LIMITS_JSON = 65_536
@@ -99,9 +101,7 @@ class Plans:
         self._core.write(job)
 
     @staticmethod
-    def _schedule(
-        db: sqlite3.Connection, row: CustomerRow, held: SubscriptionRow, plan: PlanRow, now: int
-    ) -> None:
+    def _schedule(db: sqlite3.Connection, row: CustomerRow, held: SubscriptionRow, plan: PlanRow, now: int) -> None:
         if held.pending_plan == plan.id:
             return
         period = subscriptions.period(db, row.period)
@@ -115,7 +115,7 @@ class Plans:
     def create_custom(self, customer_id: str, name: str, price: object, limits_json: str) -> str:
         """A monthly plan for one customer; ``price`` in currency units. Returns the plan's id."""
         plain(name, "plan name", limit=100)
-        minor = parse_amount(price, self._core.config.currency)  # type: ignore[arg-type]
+        minor = parse_amount(price, self._core.config.currency)
         limits = _limits(limits_json)
 
         def job(db: sqlite3.Connection) -> str:

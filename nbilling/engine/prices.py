@@ -24,11 +24,8 @@ def _model(text: str) -> PriceModel:
     return model_from_dict(json.loads(text))
 
 
-def shown_unit_price(model: PriceModel | None) -> str:
-    """The price of one unit where the model has one for all, ``0`` where nothing is charged."""
-    from nbilling.model.money import format_decimal
-    from nbilling.rules.price_models import PerUnit
+def shown_unit_price(model: PriceModel | None, currency: str) -> str:
+    """The price of one unit where the model has one for all; ``0.00`` where nothing is charged, else empty."""
+    from nbilling.rules.invoices import unit_price_text
 
-    if isinstance(model, PerUnit):
-        return format_decimal(model.unit_price)
-    return "0" if model is None else ""
+    return unit_price_text(model, currency)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
+from nbilling.engine.prices import price_model, shown_unit_price
 from nbilling.engine.recorder import UsageRecorder
 from nbilling.model.clock import DAY, HOUR, LATEST, MINUTE, format_time
 from nbilling.model.errors import Conflict
@@ -17,11 +17,14 @@ from nbilling.model.periods import day_start, local_day, month_of
 from nbilling.model.text import choice, plain
 from nbilling.rules.quota import PERIODS, Decision, Usage, decide, effective_limits, fullest, percentage
 from nbilling.rules.usage import base_amount, unit_amount
-from nbilling.store import customers, gauges, plans, quota, usage
+from nbilling.store import gauges, plans, quota, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.plans import PlanRow, PriceRow
 from nbilling.store.quota import LimitRow
 from nbilling.store.usage import DAILY, LIFETIME, PERIOD, WINDOW, MeterRow, UsageRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 RESETS = ("monthly", "daily")
 UNLIMITED = "unlimited"
@@ -161,7 +164,7 @@ class Quota:
             "limit": _amount(usage_.limit, meter),
             "usage": unit_amount(usage_.used, meter.scale),
             "overage": unit_amount(over, meter.scale),
-            "unit_price": shown_unit_price(model),
+            "unit_price": shown_unit_price(model, plan.currency),
             "cost": format_amount(cost, plan.currency),
             "cost_minor": cost,
             "currency": plan.currency,
@@ -213,9 +216,7 @@ class Quota:
         rows = effective_limits([], plans.limits(db, plan.id), quota.defaults(db), set())
         return [LimitRow(*limit) for limit in rows if limit[0] == meter.id]
 
-    def _usages(
-        self, db: sqlite3.Connection, row: CustomerRow | None, meter: MeterRow, now: int
-    ) -> list[Usage]:
+    def _usages(self, db: sqlite3.Connection, row: CustomerRow | None, meter: MeterRow, now: int) -> list[Usage]:
         """What counts against each limit in force; one unlimited entry where there is none."""
         limits = self._limits(db, row, meter)
         if row is None:
@@ -302,6 +303,13 @@ def _shown(meter: MeterRow, amount: int, decision: Decision) -> QuotaDecision:
         until = f" until {resets_at}" if resets_at else ""
         reason = f"{shown} more would exceed {limit} {meter.unit} {decision.period}: {used} are used{until}"
     return QuotaDecision(
-        decision.allowed, meter.name, shown, decision.period, limit, used, _amount(decision.remaining, meter), resets_at,
-        reason,
-    )  # fmt: skip
+        allowed=decision.allowed,
+        resource=meter.name,
+        amount=shown,
+        period=decision.period,
+        limit=limit,
+        used=used,
+        remaining=_amount(decision.remaining, meter),
+        resets_at=resets_at,
+        reason=reason,
+    )

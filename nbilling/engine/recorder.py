@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
@@ -12,6 +12,9 @@ from nbilling.model.periods import local_day
 from nbilling.store import customers, gauges, subscriptions, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.usage import DAILY, HOURLY, LIFETIME, PERIOD, WINDOW, Recorded, UsageRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 _SLOT = 15 * MINUTE
 _WINDOW_IS_DAILY = {"usage_month": False, "quota_month": False, "quota_day": True}
@@ -36,9 +39,7 @@ class UsageRecorder:
         """The number of a dimension's value; made in this job where it is new."""
         return usage.dimension_id(db, value)
 
-    def record(
-        self, db: sqlite3.Connection, rows: Sequence[UsageRow], known: Iterable[CustomerRow] = ()
-    ) -> Recorded:
+    def record(self, db: sqlite3.Connection, rows: Sequence[UsageRow], known: Iterable[CustomerRow] = ()) -> Recorded:
         """Inserts what is new and counts it. ``known``: customers just read in this job, to save a look."""
         inserted = usage.insert_events(db, rows)
         if inserted.added:
@@ -50,9 +51,7 @@ class UsageRecorder:
 class _Counting:
     """One job's view of the customers it counts for."""
 
-    def __init__(
-        self, db: sqlite3.Connection, core: Core, accounts: Accounts, known: Iterable[CustomerRow]
-    ) -> None:
+    def __init__(self, db: sqlite3.Connection, core: Core, accounts: Accounts, known: Iterable[CustomerRow]) -> None:
         self._db = db
         self._core = core
         self._accounts = accounts

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
@@ -16,6 +15,9 @@ from nbilling.model.text import choice, identifier, plain, whole
 from nbilling.rules.usage import DIRECTIONS, api_request_metadata, base_amount, event_time, metadata_text
 from nbilling.store import customers, gauges, usage
 from nbilling.store.usage import MeterRow, UsageRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 RESETS = ("monthly", "daily")
 _SCOPES = {"monthly": ("usage_month", "quota_month", "quota_day"), "daily": ("quota_day",)}

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from decimal import Context, Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
 from nbilling.model.clock import DAY, HOUR, LATEST, format_time, parse_time
 from nbilling.model.errors import BadInput
 from nbilling.model.periods import day_start, local_day, month_of, to_date
-from nbilling.model.text import choice, customer_id as valid_customer_id, whole
+from nbilling.model.text import choice, whole
+from nbilling.model.text import customer_id as valid_customer_id
 from nbilling.rules.usage import unit_amount
 from nbilling.store import customers, gauges, usage
 from nbilling.store.usage import DAILY, HOURLY, PERIOD, WINDOW, MeterRow
+
+if TYPE_CHECKING:
+    import sqlite3
 
 GIB = 2**30
 GRAINS = ("hour", "day", "month")
@@ -150,23 +153,21 @@ class UsageReports:
         for at, meter, amount, events in buckets:
             _, so_far, count = result.get((at, meter), (None, 0, 0))
             result[at, meter] = meters[meter], so_far + amount, count + events
-        for meter in meters.values():
-            if meter.kind == "gauge":
-                for at, level, events in self._gauge_spans(db, row, meter.id, period, start, end):
-                    result[at, meter.id] = meter, level, events
+        for gauge in meters.values():
+            if gauge.kind == "gauge":
+                for at, level, events in self._gauge_spans(db, row, gauge.id, period, start, end):
+                    result[at, gauge.id] = gauge, level, events
         return result
 
     @staticmethod
     def _gauge_spans(
         db: sqlite3.Connection, row: customers.CustomerRow, meter: int, period: str, start: int, end: int
     ) -> list[tuple[int, int, int]]:
-        levels: dict[int, int] = {}
         spans: dict[int, tuple[int, int]] = {}
         series = gauges.samples(db, row.id, meter, start, end)
-        for dimension, changes in series.items():
-            levels[dimension] = changes[0][1]
-        changes = sorted((at, dimension, level) for dimension, c in series.items() for at, level in c[1:])
-        for at, dimension, level in changes:
+        levels = {dimension: changes[0][1] for dimension, changes in series.items()}
+        moving = [(at, dimension, level) for dimension, changes in series.items() for at, level in changes[1:]]
+        for at, dimension, level in sorted(moving, key=lambda change: change[0]):
             levels[dimension] = level
             if period == "hour":
                 bucket = at // HOUR * HOUR

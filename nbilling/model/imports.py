@@ -27,7 +27,7 @@ class ImportOptions(NamedTuple):
 
     ``customer``: one for the whole log. ``customer_field``: a field of the line. ``key_map`` (key to customer) with
     ``key_field``. ``customer_from``: one of :data:`CUSTOMER_FROM`. A field that the client writes itself counts only
-    with ``trust_header_customer``. ``unattributed``: who pays for lines that name nobody; without it they are bad lines.
+    with ``trust_header_customer``. ``unattributed``: who pays for lines that name nobody; without it they are bad.
 
     ``source`` keeps apart logs that must not be compared: two servers, or one log that is billed twice on purpose.
     ``fields`` maps our names to those of a JSON log. ``strict``: nothing is imported where one line is bad.

@@ -30,20 +30,20 @@ _DAYS = {"day": 1, "week": 7}
 
 
 class Interval(NamedTuple):
-    """``count`` times a unit of :data:`INTERVALS`."""
+    """``times`` a unit of :data:`INTERVALS`."""
 
     unit: str
-    count: int = 1
+    times: int = 1
 
     @property
     def months(self) -> int:
         """Length in months; 0 for intervals counted in days."""
-        return _MONTHS.get(self.unit, 0) * self.count
+        return _MONTHS.get(self.unit, 0) * self.times
 
     @property
     def days(self) -> int:
         """Length in days; 0 for intervals counted in months."""
-        return _DAYS.get(self.unit, 0) * self.count
+        return _DAYS.get(self.unit, 0) * self.times
 
 
 MONTH = Interval("month")

@@ -1,4 +1,4 @@
-"""Checks of what comes from outside as text: identifiers, names, whole numbers. Refused is what cannot be kept as sent."""
+"""Checks of what comes from outside as text: identifiers, names, whole numbers. What cannot be kept is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line of an access log: when, how many bytes, what was asked, who asked. Pure: bytes in, an :class:`AccessLine` out.
+"""One line of an access log: when, how many bytes, what was asked, who asked. Pure: bytes in, :class:`AccessLine` out.
 
 The line formats are nginx's as its log module writes them (escape=default): client text is escaped as ``\\xHH``, so a
 raw quote or a line break can only be the log's own. ``$status`` has three digits and may be ``000`` (nothing was
@@ -196,16 +196,14 @@ def split_request(request: bytes, text: Callable[[bytes], str] = unescape) -> tu
 
 def endpoint(target: str) -> str:
     """The path of a request target: without query and fragment, which hold people's secrets, and without the origin."""
-    path = target
-    if not target.startswith("/") and (origin := _ORIGIN.match(target)):
-        path = target[origin.end() :]
-        path = path if path.startswith("/") else "/" + path
-    cut = path.partition("?")[0].partition("#")[0]
+    origin = None if target.startswith("/") else _ORIGIN.match(target)
+    path = target[origin.end() :] if origin else target
+    cut = path.partition("?")[0].partition("#")[0] or "/"
     return cut if len(cut) <= MAX_ENDPOINT else cut[: MAX_ENDPOINT - 1] + "\u2026"
 
 
 def metadata(line: AccessLine) -> str:
-    """What is kept of a request, as JSON in the order of ``usage_track_api_request``; what was not there is left out."""
+    """What is kept of a request, as JSON in the order of ``track_api_request``; what was not there is left out."""
     text = f'"status":{line.status}'
     if line.method:
         path, method = (json.dumps(part, ensure_ascii=False) for part in (line.endpoint, line.method))
@@ -219,7 +217,8 @@ def metadata(line: AccessLine) -> str:
 _TIME = rb"\[(\d\d/[A-Z][a-z]{2}/\d{4}:\d\d):(\d\d):(\d\d) ([+-]\d{4})\]"
 _QUOTED = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
 _CAUGHT = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
-_CLIENT = rb"(\S+) \S+ (.*?) " + _TIME
+# The user holds no quote, which is how two lines that a crash has run together are told from one.
+_CLIENT = rb'(\S+) \S+ ([^"]*?) ' + _TIME
 _ANSWER = rb" (\d{3}) (\d{1,16}|-)"
 
 _COMBINED = _CLIENT + b" " + _CAUGHT + _ANSWER + b" " + _QUOTED + b" " + _QUOTED

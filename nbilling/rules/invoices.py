@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 
 import attrs
 
-from nbilling.model.money import format_decimal, round_half_away
+from nbilling.model.money import currency as currency_of
+from nbilling.model.money import format_amount, format_decimal, round_half_away
 from nbilling.model.periods import to_date
 from nbilling.rules.price_models import PerUnit, PriceModel
 from nbilling.rules.pricing import amount_minor, rate
@@ -29,6 +31,7 @@ class Metered:
     name: str
     unit: str
     scale: int
+    gauge: bool
     usage: Fraction
     limit: int | None
     model: PriceModel | None
@@ -38,7 +41,7 @@ class Metered:
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """A part of a billing period with one plan. ``share``: of a whole period, what fee and allowances are prorated by."""
+    """A part of a billing period with one plan. ``share`` of a whole period: fee and allowances are prorated by it."""
 
     plan: int
     plan_name: str
@@ -69,17 +72,17 @@ class Line:
     amount_minor: int
 
 
-def charges(parts: Sequence[Part], currency: str, exponent: int) -> list[Line]:
+def charges(parts: Sequence[Part], currency: str) -> list[Line]:
     """The lines of a period: for each part its fee, then each meter that was used."""
     lines = []
     for part in parts:
         if part.price_minor or len(parts) == 1:
-            lines.append(_fee(part, exponent))
+            lines.append(_fee(part, currency))
         lines += [_usage(part, metered, currency) for metered in part.metered if metered.usage]
     return lines
 
 
-def _fee(part: Part, exponent: int) -> Line:
+def _fee(part: Part, currency: str) -> Line:
     days = part.end_day - part.start_day
     return Line(
         kind="fee",
@@ -93,7 +96,7 @@ def _fee(part: Part, exponent: int) -> Line:
         included=None,
         quantity=part.share,
         unit=_INTERVALS.get(part.interval, part.interval),
-        unit_price=minor_text(part.price_minor, exponent),
+        unit_price=format_amount(part.price_minor, currency),
         amount_minor=round_half_away(part.price_minor * part.share),
     )
 
@@ -123,13 +126,14 @@ def _usage(part: Part, metered: Metered, currency: str) -> Line:
         included=included if metered.allowance == "limit" else Fraction(0),
         quantity=charged / per,
         unit=metered.priced_unit if model is not None else metered.unit,
-        unit_price=format_decimal(model.unit_price) if isinstance(model, PerUnit) else "0" if model is None else "",
+        unit_price=unit_price_text(model, currency),
         amount_minor=amount,
     )
 
 
 def _detail(metered: Metered, included: Fraction | None) -> str:
-    used = f"{quantity_text(metered.usage, metered.unit, metered.scale)} used"
+    verb = "on average" if metered.gauge else "used"
+    used = f"{quantity_text(metered.usage, metered.unit, metered.scale)} {verb}"
     if metered.allowance == "none" and metered.model is not None:
         return used
     if included is None:
@@ -144,12 +148,13 @@ def meter_label(name: str) -> str:
 
 def quantity_text(amount: Fraction, unit: str, scale: int) -> str:
     """An amount in base units for people: bytes as GB of 2^30 bytes, seconds as hours, at most 3 decimals."""
-    value, name = amount / 10**scale, unit
+    value, name, places = amount / 10**scale, unit, 3
     if unit == "bytes":
-        value, name = (value / GIB, "GB") if abs(value) >= GIB // 1000 else (value, "bytes")
+        value, name, places = (value / GIB, "GB", 3) if abs(value) >= 10**6 else (value, unit, 0)
     elif unit == "seconds" and abs(value) >= 36:
         value, name = value / 3600, "hours"
-    return f"{decimal_text(value, 3)} {name}"
+    text = decimal_text(value, places)
+    return f"{text} {name.removesuffix('s') if text == '1' else name}"
 
 
 def decimal_text(value: Fraction, places: int) -> str:
@@ -160,12 +165,14 @@ def decimal_text(value: Fraction, places: int) -> str:
     return f"-{text}" if scaled < 0 else text
 
 
-def minor_text(minor: int, exponent: int) -> str:
-    """Minor units as a decimal in currency units, such as ``29.00``."""
-    if exponent == 0:
-        return str(minor)
-    sign = "-" if minor < 0 else ""
-    return f"{sign}{abs(minor) // 10**exponent}.{abs(minor) % 10**exponent:0{exponent}d}"
+def unit_price_text(model: PriceModel | None, currency: str) -> str:
+    """The price of one unit, with the currency's decimals at least; empty where a model has no single one."""
+    if model is not None and not isinstance(model, PerUnit):
+        return ""
+    price = Decimal(0) if model is None else model.unit_price
+    places = currency_of(currency).exponent
+    whole, _, rest = format_decimal(price).partition(".")
+    return f"{whole}.{rest.ljust(places, '0')}" if rest or places else whole
 
 
 def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:

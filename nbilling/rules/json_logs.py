@@ -101,7 +101,7 @@ def from_field(choice: str, fields: Mapping[str, str]) -> tuple[str, ...]:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        # What is no UTF-8 stays a lone surrogate, so that one bad byte in a user agent does not garble the other fields.
+        # A byte that is no UTF-8 becomes a lone surrogate: one in a user agent must not garble the other fields.
         found = _DECODER.decode(line.decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError):
         raise Unreadable("json") from None

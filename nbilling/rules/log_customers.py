@@ -14,12 +14,17 @@ from nbilling.rules.json_logs import check_fields, from_field
 
 # What nginx calls the client's own headers, cookies and arguments, and what the documented billing format makes of one.
 _CLIENT_WRITTEN = re.compile(r"(?:.*\.)?(?:http_|cookie_|arg_).*|x[-_].*", re.IGNORECASE)
-_PORT = re.compile(r"(?<!:):\d{1,5}$|(?<=\]):\d{1,5}$")
+
+KEY_MAPS = ("toml", "json", "csv")
+"""How a key map may be written."""
 
 
 class CustomerChoice(NamedTuple):
-    """``rule``: the choice in words, kept with the log, for a log is billed by one choice alone. ``who``: the fields to
-    fetch, the first that is there counts. ``customer`` makes a customer id of what was fetched, or raises Unreadable."""
+    """How the customer of a line is found.
+
+    ``rule``: the choice in words, kept with the log, for a log is billed by one choice alone. ``who``: the fields to
+    fetch, the first that is there counts. ``customer`` makes a customer id of what was fetched, or raises Unreadable.
+    """
 
     rule: str
     who: tuple[str, ...]
@@ -50,7 +55,9 @@ def customer_choice(options: ImportOptions) -> CustomerChoice:
     if options.customer_from:
         choice(options.customer_from, "--customer-from", CUSTOMER_FROM)
         reader = _host if options.customer_from == "host" else _any
-        return CustomerChoice(options.customer_from, _fields(options, options.customer_from), _named(options, reader))
+        named = options.customer_from
+        who = from_field(named, options.fields) if options.format == "json" else _fields(options, named)
+        return CustomerChoice(named, who, _named(options, reader))
     if options.customer_field:
         _distrust(options)
         field = plain(options.customer_field, "customer field")
@@ -62,16 +69,14 @@ def customer_choice(options: ImportOptions) -> CustomerChoice:
 
 
 def _fields(options: ImportOptions, field: str) -> tuple[str, ...]:
-    if options.format == "json":
-        return from_field(field, options.fields) if field in CUSTOMER_FROM else (field,)
-    if field not in FIELDS[options.format]:
+    if options.format != "json" and field not in FIELDS[options.format]:
         has = ", ".join(FIELDS[options.format])
         raise BadInput(f"a line of format {options.format} has no {field!r:.80}", hint=f"it has {has}")
     return (field,)
 
 
 def _distrust(options: ImportOptions) -> None:
-    field = options.fields.get(options.customer_field, options.customer_field)
+    field = options.customer_field
     theirs = field == "customer_id" if options.format == "billing" else _CLIENT_WRITTEN.fullmatch(field)
     if theirs and not options.trust_header_customer:
         raise BadInput(
@@ -102,7 +107,9 @@ def _any(who: str) -> str:
 
 def _host(who: str) -> str:
     """A host name means the same in capitals, with its port, and with a dot at its end."""
-    return _PORT.sub("", who).rstrip(".").lower()
+    name, _, port = who.rpartition(":")
+    bare = name if port.isdecimal() and (":" not in name or name.endswith("]")) else who
+    return bare.rstrip(".").lower()
 
 
 def _mapped(keys: Mapping[str, str]) -> Callable[[str], str]:
@@ -120,7 +127,7 @@ def parse_key_map(text: str, kind: str) -> dict[str, str]:
 
     Messages never show a key.
     """
-    choice(kind, "key map", ("toml", "json", "csv"))
+    choice(kind, "key map", KEY_MAPS)
     pairs = _csv_pairs(text) if kind == "csv" else _table_pairs(text, kind)
     found: dict[str, str] = {}
     for number, (key, customer) in enumerate(pairs, 1):

@@ -30,7 +30,7 @@ def line_hash(line: bytes) -> bytes:
 
 
 def event_keys(log: int, line: bytes, occurrence: int) -> tuple[bytes, bytes]:
-    """The keys of a line's two events: the request and its bytes. ``line`` is its hash, ``occurrence`` counts from 1."""
+    """The keys of a line's two events, the request and its bytes. ``line`` is its hash, ``occurrence`` is from 1 on."""
     text = b"nbilling access log" + log.to_bytes(8, "big") + line + occurrence.to_bytes(8, "big")
     keys = blake2b(text, digest_size=32).digest()
     return keys[:16], keys[16:]

@@ -246,7 +246,7 @@ class ByDimension:
     price.
     """
 
-    prices: Mapping[str, PriceModel] = attrs.field(converter=_named_prices)
+    prices: Mapping[str, PriceModel] = attrs.field(converter=_named_prices, hash=False)
     otherwise: PriceModel
 
 

@@ -159,10 +159,10 @@ def is_vat_number(number: str, country: str) -> bool:
 
 
 def check_vat_number(number: str, country: str) -> str:
-    """The VAT number without spaces and dots, in capitals, with its country's prefix in the EU; ``BadInput`` for a
-    wrong one.
+    """The number in the form to keep and print; ``BadInput`` for a wrong one.
 
-    Checked by python-stdnum. For a country that it has no check for, only that there is a number.
+    Checked by python-stdnum. In the EU it gets capitals, its country's prefix and no blanks or dots; elsewhere it stays
+    as written, and for a country without a check any text will do.
     """
     from stdnum import get_cc_module  # costs 43 ms, and few calls need it
     from stdnum.eu import vat
@@ -171,15 +171,18 @@ def check_vat_number(number: str, country: str) -> str:
     code = country.upper()
     try:
         if code in EU:
-            compact = str(vat.validate(number))
             prefix = "EL" if code == "GR" else code
-            if compact[:2] == prefix:
-                return compact
+            compact = vat.compact(number)
+            if compact.startswith(code):
+                compact = prefix + compact[2:]
+            if compact.startswith(prefix):
+                return str(vat.validate(compact))
         else:
             module = get_cc_module(code.lower(), "vat") if len(code) == 2 and code.isascii() else None
-            compact = str(module.validate(number)) if module else number.strip()
-            if compact:
-                return compact
+            if module:
+                module.validate(number)
+            if number.strip():
+                return " ".join(number.split())
     except ValidationError:
         pass
     raise BadInput(

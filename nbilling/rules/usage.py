@@ -26,7 +26,7 @@ def base_amount(value: object, scale: int, what: str, *, signed: bool = False) -
     """An amount in a meter's unit as an integer of its base unit (``10**-scale``). Exact, or BadInput."""
     if scale == 0:
         return whole(value, what, minimum=-MAX_INTEGER if signed else 0)
-    number = parse_decimal(value, places=scale, minimum=None if signed else Decimal(0), what=what)
+    number: Decimal = parse_decimal(value, places=scale, minimum=None if signed else Decimal(0), what=what)
     amount = int(number.scaleb(scale))
     if abs(amount) > MAX_INTEGER:
         raise BadInput(f"{what} {value!s:.60} is too large", hint=f"at most {unit_amount(MAX_INTEGER, scale)}")
@@ -36,7 +36,7 @@ def base_amount(value: object, scale: int, what: str, *, signed: bool = False) -
 def unit_amount(amount: int, scale: int) -> int | Decimal:
     """The reverse: an int where it is whole, else an exact Decimal without trailing zeros."""
     if scale == 0 or amount % 10**scale == 0:
-        return amount // 10**scale
+        return int(amount // 10**scale)
     return Decimal(amount).scaleb(-scale).normalize()
 
 
@@ -48,7 +48,9 @@ def api_request_metadata(endpoint: object, method: object, status: object, durat
     code = whole(status, "status", minimum=100, maximum=599)
     seconds = parse_decimal(duration, places=9, minimum=Decimal(0), maximum=Decimal(10**9), what="duration")
     text = f"{seconds.normalize():f}"
-    return f'{{"endpoint":{json.dumps(path, ensure_ascii=False)},"method":"{method}","status":{code},"duration":{text}}}'
+    return (
+        f'{{"endpoint":{json.dumps(path, ensure_ascii=False)},"method":"{method}","status":{code},"duration":{text}}}'
+    )
 
 
 def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:

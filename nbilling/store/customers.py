@@ -104,9 +104,7 @@ def fact(db: sqlite3.Connection, key: str) -> str | None:
 
 def set_fact(db: sqlite3.Connection, key: str, value: str) -> None:
     """Writes a fact about the ledger."""
-    db.execute(
-        "INSERT INTO ledger VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
-    )
+    db.execute("INSERT INTO ledger VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
 
 
 def add_audit(db: sqlite3.Connection, at: int, actor: str, action: str, subject: str, detail: str) -> None:

@@ -41,7 +41,8 @@ def insert_sample(db: sqlite3.Connection, seq: int, row: UsageRow) -> None:
         moved.append((then + shift, *series, at, number))
     following.close()
     db.executemany(
-        """UPDATE gauge_levels SET level = ? WHERE customer = ? AND meter = ? AND dimension = ? AND at = ? AND seq = ?""",
+        """UPDATE gauge_levels SET level = ?
+        WHERE customer = ? AND meter = ? AND dimension = ? AND at = ? AND seq = ?""",
         moved,
     )
 
@@ -85,7 +86,9 @@ def _dimensions(db: sqlite3.Connection, customer: int, meter: int) -> list[int]:
     return found
 
 
-def samples(db: sqlite3.Connection, customer: int, meter: int, start: int, end: int) -> dict[int, list[tuple[int, int]]]:
+def samples(
+    db: sqlite3.Connection, customer: int, meter: int, start: int, end: int
+) -> dict[int, list[tuple[int, int]]]:
     """By dimension, ``(at, level)`` of a span: what it holds at ``start`` first, then every change before ``end``."""
     carried = dict(levels_at(db, customer, meter, start))
     result = {dimension: [(start, level)] for dimension, level in carried.items()}

@@ -72,9 +72,10 @@ def get_log(db: sqlite3.Connection, log: int) -> LogRow:
     return LogRow(*row)
 
 
-def heads(db: sqlite3.Connection, source: str) -> set[bytes]:
-    """The first lines of all logs of a source."""
-    return {row[0] for row in db.execute("SELECT head FROM import_logs WHERE source = ?", (source,)).fetchall()}
+def other_heads(db: sqlite3.Connection, source: str, log: int) -> set[bytes]:
+    """The first lines of all logs of a source but one."""
+    rows = db.execute("SELECT head FROM import_logs WHERE source = ? AND id <> ?", (source, log)).fetchall()
+    return {row[0] for row in rows}
 
 
 def pages_at(db: sqlite3.Connection, source: str, first_at: int, last_at: int) -> Iterator[tuple[int, int, bytes]]:

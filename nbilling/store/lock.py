@@ -14,10 +14,15 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 from weakref import WeakSet
 
 from nbilling.model.errors import LedgerMoved, StorageError
 from nbilling.store.connection import from_os, shown
+
+LOOK_SECONDS = 1.0
+"""A lock taken without waiting is compared with the file at its path this often; one that was waited for, each time.
+Nothing of ours deletes the file, so this is for accidents, and then SQLite's own locks still keep commits apart."""
 
 
 def lock_path(ledger: str) -> str:
@@ -28,13 +33,14 @@ def lock_path(ledger: str) -> str:
 class FileLock:
     """One description of the side file. Not reentrant; one thread uses it at a time."""
 
-    __slots__ = ("__weakref__", "_fd", "_inode", "ledger", "path")
+    __slots__ = ("__weakref__", "_fd", "_inode", "_look_at", "ledger", "path")
 
     def __init__(self, ledger: str) -> None:
         self.ledger = ledger
         self.path = lock_path(ledger)
         self._fd = -1
         self._inode = (0, 0)
+        self._look_at = 0.0
         _all.add(self)
 
     def __del__(self) -> None:
@@ -51,7 +57,7 @@ class FileLock:
                 return False
             except OSError as error:
                 raise from_os(error, self.path) from error
-            if self._still_there():
+            if time.monotonic() < self._look_at or self._still_there():
                 return True
 
     def wait(self) -> None:
@@ -97,6 +103,7 @@ class FileLock:
         except OSError as error:
             raise from_os(error, self.path) from error
         if (found.st_dev, found.st_ino) == self._inode:
+            self._look_at = time.monotonic() + LOOK_SECONDS
             return True
         self.close()
         return False
@@ -115,7 +122,7 @@ class FileLock:
             ) from error
         except OSError as error:
             raise from_os(error, self.path) from error
-        self._fd, self._inode = fd, (found.st_dev, found.st_ino)
+        self._fd, self._inode, self._look_at = fd, (found.st_dev, found.st_ino), 0.0
 
     def _create(self, flags: int) -> int:
         """Make the side file with the owner and mode of the ledger, as SQLite does for -wal and -shm."""

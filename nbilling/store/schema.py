@@ -313,7 +313,10 @@ TABLES = (
 ) STRICT""",
 )
 
-_TIME = "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000, 'unixepoch') || CASE WHEN {0} % 1000000 = 0 THEN 'Z' ELSE printf('.%06dZ', {0} % 1000000) END"
+_TIME = (
+    "strftime('%Y-%m-%dT%H:%M:%S', {0} / 1000000, 'unixepoch') || "
+    "CASE WHEN {0} % 1000000 = 0 THEN 'Z' ELSE printf('.%06dZ', {0} % 1000000) END"
+)
 
 
 def _time(column: str) -> str:
@@ -325,7 +328,8 @@ def _decimal(amount: str, scale: str) -> str:
     power = f"CASE {scale} " + " ".join(f"WHEN {n} THEN {10**n}" for n in range(10)) + " END"
     whole = f"CASE WHEN {amount} < 0 THEN '-' ELSE '' END || abs({amount} / ({power}))"
     rest = f"printf('%0' || {scale} || 'd', abs({amount} % ({power})))"
-    return f"CASE WHEN {amount} % ({power}) = 0 THEN CAST({amount} / ({power}) AS TEXT) ELSE rtrim({whole} || '.' || {rest}, '0') END"
+    exact = f"rtrim({whole} || '.' || {rest}, '0')"
+    return f"CASE WHEN {amount} % ({power}) = 0 THEN CAST({amount} / ({power}) AS TEXT) ELSE {exact} END"
 
 
 def _money(minor: str, currency: str) -> str:
@@ -380,8 +384,9 @@ VIEWS = (
   WHERE p.version = (SELECT max(n.version) FROM plan_versions n WHERE n.plan_id = p.plan_id)""",
     f"""CREATE VIEW subscriptions AS
   -- the seed's table
-  SELECT s.subscription_id AS id, c.customer_id, p.plan_id, nullif(s.stripe_subscription_id, '') AS stripe_subscription_id,
-    s.status, {_time("s.created_at")} AS created_at, {_time("s.updated_at")} AS updated_at
+  SELECT s.subscription_id AS id, c.customer_id, p.plan_id,
+    nullif(s.stripe_subscription_id, '') AS stripe_subscription_id, s.status,
+    {_time("s.created_at")} AS created_at, {_time("s.updated_at")} AS updated_at
   FROM subscription_records s JOIN customers c ON c.id = s.customer JOIN plan_versions p ON p.id = s.plan""",
 )
 

@@ -1,4 +1,4 @@
-"""The write session: the one write connection of a process to a ledger. Only the writer uses it, under the file lock."""
+"""The write session: the one write connection of a process to a ledger. The writer uses it, under the file lock."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from nbilling.store.connection import leak, moved, open_writer, shown, storage_e
 from nbilling.store.lock import FileLock
 
 _NO_FILE = (0, 0)
+
+LOOK_SECONDS = 1.0
+"""How often the inodes of -wal and -shm are compared. Asking for them makes the next commit a third slower: file systems
+then record the exact time of the next write, and fdatasync must write that too. That -wal exists is asked each time."""
 
 
 class NotNow(Exception):
@@ -25,6 +29,8 @@ class WriteSession:
         self.real = os.path.realpath(path)
         self._inode = inode
         self._beside: tuple[tuple[str, tuple[int, int]], ...] = ()
+        self._wal = f"{self.real}-wal"
+        self._look_at = 0.0
         self._connection: sqlite3.Connection | None = None
 
     @property
@@ -58,7 +64,7 @@ class WriteSession:
 
     def _open(self) -> sqlite3.Connection:
         self._connection = open_writer(self.real)
-        beside = ((path, _identity(path)) for path in (f"{self.real}-wal", f"{self.real}-shm"))
+        beside = ((path, _identity(path)) for path in (self._wal, f"{self.real}-shm"))
         self._beside = tuple((path, inode) for path, inode in beside if inode != _NO_FILE)
         return self._connection
 
@@ -67,7 +73,15 @@ class WriteSession:
 
         SQLite would go on writing to the old one, and what it acknowledges then is lost to everyone else.
         """
-        return _identity(self.path) != self._inode or any(_identity(path) != was for path, was in self._beside)
+        if _identity(self.path) != self._inode:
+            return True
+        if not self._beside:
+            return False
+        now = time.monotonic()
+        if now < self._look_at:
+            return not os.access(self._wal, os.F_OK)
+        self._look_at = now + LOOK_SECONDS
+        return any(_identity(path) != was for path, was in self._beside)
 
     def rollback(self) -> None:
         """Undo the open transaction, if there is one."""

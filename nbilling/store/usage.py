@@ -139,7 +139,9 @@ def add_to_rollups(db: sqlite3.Connection, deltas: Iterable[tuple[int, int, int,
         db.executemany(_ADD, deltas)
     except (sqlite3.IntegrityError, OverflowError) as error:
         if isinstance(error, OverflowError) or "REAL" in str(error):
-            raise BadInput("the sum of this usage is larger than 2^63-1", hint="check the amount and its unit") from None
+            raise BadInput(
+                "the sum of this usage is larger than 2^63-1", hint="check the amount and its unit"
+            ) from None
         raise
 
 
@@ -200,7 +202,7 @@ def amount_since(db: sqlite3.Connection, customer: int, meter: int, start: int, 
 
 
 def export_rows(db: sqlite3.Connection, customer: int) -> Iterator[tuple[str, str, str, str, str, str]]:
-    """``(id, customer_id, resource_type, amount, metadata, created_at)`` in order of arrival, as the view shows them."""
+    """``(id, customer_id, resource_type, amount, metadata, created_at)`` in order of arrival, as in the view."""
     return db.execute(
         """SELECT u.id, u.customer_id, u.resource_type, u.amount, u.metadata, u.created_at FROM usage_events u
         WHERE u.customer_id = (SELECT customer_id FROM customers WHERE id = ?) ORDER BY u.seq""",
@@ -267,9 +269,7 @@ def open_window(db: sqlite3.Connection, customer: int, scope: str, now: int) -> 
 
 def windows(db: sqlite3.Connection, customer: int) -> list[tuple[int, str, int]]:
     """``(id, scope, opened_at)`` of the customer's windows, oldest first."""
-    return db.execute(
-        "SELECT id, scope, opened_at FROM windows WHERE customer = ? ORDER BY id", (customer,)
-    ).fetchall()
+    return db.execute("SELECT id, scope, opened_at FROM windows WHERE customer = ? ORDER BY id", (customer,)).fetchall()
 
 
 def window(db: sqlite3.Connection, customer: int, scope: str, start_at: int, end_at: int) -> int:

@@ -85,10 +85,12 @@ class Writer:
         self._lock = FileLock(self._session.real)
         self._turn = threading.RLock()  # held by who leads, for one group
         self._leader = 0  # its thread, for the question: is this call made from inside a job?
-        self._mutex = threading.Lock()  # guards the four below; held for a few instructions
+        self._mutex = threading.Lock()  # guards the queue; held for a few instructions
         self._queue: list[_Job] = []
         self._led = False  # somebody leads, or was woken to lead
         self._closed = False
+        self._crowded = False  # somebody waits for room in the queue
+        self._apart = 0  # so many at the front of the queue are to go one by one
         self._room = threading.Condition(self._mutex)
         self._group: list[_Job] = []
         self._phase = _IDLE
@@ -114,6 +116,8 @@ class Writer:
                 self._lead()
             while not job.done:
                 self._wait(job, deadline)
+        except StorageError:
+            raise  # it never entered the queue, or it was taken back
         except BaseException:
             self._withdraw(job)
             raise
@@ -128,6 +132,7 @@ class Writer:
         """Put the job in the queue. True if its caller is to lead."""
         with self._mutex:
             while len(self._queue) >= QUEUE_LIMIT and not self._closed:
+                self._crowded = True
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise LedgerBusy(
@@ -163,7 +168,7 @@ class Writer:
             if job not in self._queue:
                 return False
             self._queue.remove(job)
-            self._room.notify()
+            self._room.notify_all()
             if not job.wake.locked():
                 self._choose()
             return True
@@ -229,11 +234,8 @@ class Writer:
             self._refuse(error)
             return
         self._take_queue()
-        group = self._group
         try:
-            if not self._run_jobs(connection, group, version):
-                return
-            if any(job.error is None and not job.dry_run for job in group):
+            if self._run_jobs(connection, version):
                 self._phase = _COMMITTING
                 try:
                     connection.execute("COMMIT")
@@ -241,7 +243,7 @@ class Writer:
                     self._failure = error
                     self._phase = _COMMIT_FAILED
                     self._commit_failed()
-            else:
+            elif self._phase:
                 self._session.rollback()
                 self._phase = _ANSWERED
         except sqlite3.Error as error:
@@ -250,9 +252,11 @@ class Writer:
             self._fail_group(self._session.typed(error))
         self._settle()
 
-    def _run_jobs(self, connection: sqlite3.Connection, group: list[_Job], version: int) -> bool:
-        """Run each job; each but a lone one in a savepoint. False if the transaction is gone and the group settled."""
+    def _run_jobs(self, connection: sqlite3.Connection, version: int) -> bool:
+        """Run each job of the group, each but a lone one in a savepoint. True if there is something to commit."""
+        group = self._group
         alone = len(group) == 1
+        effects = False
         for job in group:
             if job.version != version:
                 job.error = self._skewed(version, job.version)
@@ -263,11 +267,13 @@ class Writer:
             if not connection.in_transaction:
                 self._transaction_lost(job)
                 return False
+            if job.error is None and not job.dry_run:
+                effects = True
+            elif not alone:
+                connection.execute("ROLLBACK TO job")
             if not alone:
-                if job.dry_run or job.error is not None:
-                    connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")
-        return True
+        return effects
 
     def _perform(self, connection: sqlite3.Connection, job: _Job) -> None:
         try:
@@ -286,9 +292,17 @@ class Writer:
 
     def _take_queue(self) -> None:
         with self._mutex:
+            if self._apart:
+                # A commit of several failed on a constraint: these go one by one.
+                taken, rest = self._queue[:1], self._queue[1:]
+                self._apart -= 1
+            else:
+                taken, rest = self._queue, []
             # One step for a signal: nothing is called between the two assignments.
-            self._group, self._queue = self._queue, []
-            self._room.notify_all()
+            self._group, self._queue = taken, rest
+            if self._crowded:
+                self._crowded = False
+                self._room.notify_all()
 
     def _settle(self) -> None:
         """Answer the group. May be repeated."""
@@ -344,14 +358,15 @@ class Writer:
         self._settle()
 
     def _commit_failed(self) -> None:
-        """COMMIT raised. Its frames may be in the -wal, complete, and a recovery would bring them back: overwrite them.
-
-        Only then is the answer "failed". SQLITE_FULL is certain in any case: the frame that could not be written is
-        the last one at the latest, which is the one with the commit mark.
-        """
+        """COMMIT raised what is in ``_failure``. Answer "failed" when it is sure that it will never come back."""
         error = self._failure
         assert error is not None
         self._session.rollback()
+        if isinstance(error, sqlite3.IntegrityError):
+            self._constraint_failed(error)
+            return
+        # SQLITE_FULL is certain in any case: the frame that could not be written was the one with the commit mark, or
+        # one before it.
         certain = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
         if self._session.overwrite_failed_frames() or certain:
             typed = self._session.typed(error)
@@ -364,6 +379,15 @@ class Writer:
                 hint="open the ledger again and look whether it was recorded; until then this handle refuses writes",
             )
             self._fail_group(self.broken)
+
+    def _constraint_failed(self, error: sqlite3.IntegrityError) -> None:
+        """A deferred constraint does not hold. Whose, shows when each job runs alone."""
+        if len(self._group) > 1:
+            self._apart = len(self._group)
+            self._requeue(self._group, [])
+        for job in self._group:
+            job.error = error
+        self._phase = _ANSWERED
 
     def _skewed(self, found: int, wanted: int) -> NbillingError:
         if found > wanted:
