@@ -29,8 +29,12 @@ def list_meters(ctx: click.Context, format: str | None) -> None:
 
 @meter.command()
 @click.argument("name")
-@click.option("--kind", type=click.Choice(["event", "gauge"]), default="event", show_default=True)
-@click.option("--aggregation", type=click.Choice(["sum", "count", "time_weighted"]), help="Default: by kind.")
+@click.option("--kind", type=click.Choice(["event", "gauge", "counter"]), default="event", show_default=True)
+@click.option(
+    "--aggregation",
+    type=click.Choice(["sum", "count", "max", "last", "unique", "time_weighted"]),
+    help="Default: sum of events, time_weighted level of gauges.",
+)
 @click.option("--unit", default="units", show_default=True, help="What one is called: tokens, bytes, seconds.")
 @click.option("--scale", default="0", show_default=True, help="How many decimals an amount may have.")
 @click.option("--dimension", default="", help="What the dimension of its events means, such as model or region.")

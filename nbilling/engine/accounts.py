@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from nbilling.engine.core import Core
@@ -34,6 +35,15 @@ class Accounts:
         if not row.start_at <= now < row.end_at:
             row = self._roll(db, row, now)
         return row
+
+    def ensure_many(self, db: sqlite3.Connection, customer_ids: Sequence[str], now: int) -> dict[str, CustomerRow]:
+        """:meth:`ensure` for a batch."""
+        found = customers.find_many(db, customer_ids)
+        for customer_id in customer_ids:
+            row = found.get(customer_id)
+            if row is None or not row.start_at <= now < row.end_at:
+                found[customer_id] = self.ensure(db, customer_id, now)
+        return found
 
     def view(self, customer_id: str) -> tuple[sqlite3.Connection, CustomerRow | None, int]:
         """A reader, the customer (None where there is none yet) and now. Rolls the period over if it has ended."""

@@ -12,6 +12,7 @@ from nbilling.model.periods import day_start
 from nbilling.rules.gauges import over_period
 from nbilling.rules.invoices import Line, Metered, Part, charges, late_lines
 from nbilling.rules.quota import effective_limits
+from nbilling.rules.usage import merged
 from nbilling.store import gauges, invoices, plans, quota, subscriptions, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import LineRow
@@ -126,10 +127,17 @@ class Charges:
 
     @staticmethod
     def _days(db: sqlite3.Connection, row: CustomerRow, start: int, end: int) -> dict[int, int]:
-        found: dict[int, int] = {}
-        for _, meter, amount, _ in usage.series(db, DAILY, start, end, row.id):
-            found[meter] = found.get(meter, 0) + amount
-        return found
+        """Amount by meter of some days of a period."""
+        meters = {meter.id: meter for meter in usage.meters(db)}
+        found: dict[int, list[int]] = {}
+        for _, number, amount, _ in usage.series(db, DAILY, start, end, row.id):
+            found.setdefault(number, []).append(amount)
+        return {
+            number: usage.unique_values(db, start, end, row.id, number)
+            if meters[number].aggregation == "unique"
+            else merged(meters[number].aggregation, amounts)
+            for number, amounts in found.items()
+        }
 
     @staticmethod
     def _level(
@@ -140,12 +148,16 @@ class Charges:
         full: tuple[int, int],
         through_at: int,
     ) -> Fraction:
-        """The gauge's level weighted by time over the full period: what a GB-month is a multiple of."""
+        """The gauge's level weighted by time over the full period: what a GB-month is a multiple of. Or its highest,
+        or its last level, as the meter says."""
         start_at = day_start(row.zone, span[0])
         end_at = min(day_start(row.zone, span[1]), through_at)
         if end_at <= start_at:
             return Fraction(0)
         series = gauges.samples(db, row.id, meter.id, start_at, end_at)
+        if meter.aggregation != "time_weighted":
+            spans = [over_period(changes, start_at, end_at) for changes in series.values()]
+            return Fraction(sum(span.maximum if meter.aggregation == "max" else span.last for span in spans))
         part = Fraction(end_at - start_at, day_start(row.zone, full[1]) - day_start(row.zone, full[0]))
         return sum((over_period(changes, start_at, end_at).average * part for changes in series.values()), Fraction(0))
 

@@ -88,6 +88,10 @@ class Core:
         self._meters[row.name] = row
         return row
 
+    def known_meter(self, name: object) -> MeterRow | None:
+        """A meter that was read before, without a look at the ledger."""
+        return self._meters.get(name) if isinstance(name, str) else None
+
     def meter_by_id(self, db: sqlite3.Connection, number: int) -> MeterRow:
         """The meter of that number."""
         if number not in self._meter_names:

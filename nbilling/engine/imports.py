@@ -24,7 +24,7 @@ from nbilling.model.clock import Clock
 from nbilling.model.errors import BadInput
 from nbilling.model.imports import BadLine, ImportOptions, ImportReport, LogPart
 from nbilling.model.text import plain
-from nbilling.rules.access_logs import REASONS
+from nbilling.rules.access_logs import REASONS, printable
 from nbilling.rules.log_customers import KEY_MAPS, customer_choice, parse_key_map
 from nbilling.rules.log_identity import HEAD_LINES, Occurrences
 
@@ -38,6 +38,7 @@ BATCH_LINES = 2500
 
 _SPOOLED = 8 << 20
 _MOST_CUSTOMERS = 100_000
+_LONGEST_NAME = 4096
 
 
 class Writer(Protocol):
@@ -76,7 +77,7 @@ class LogImport:
             plain(options.source, "source", empty=True),
             choice.rule,
             _reading(options),
-            plain(options.name, "name of the log", limit=4096, empty=True),
+            printable(options.name)[:_LONGEST_NAME],
         )
         tell_bad = on_bad or _ignore
 

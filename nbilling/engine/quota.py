@@ -10,7 +10,7 @@ from nbilling.engine.core import Core
 from nbilling.engine.prices import price_model, shown_unit_price
 from nbilling.engine.recorder import UsageRecorder
 from nbilling.model.clock import DAY, HOUR, LATEST, MINUTE, format_time
-from nbilling.model.errors import Conflict
+from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.identity import event_key, uuid7
 from nbilling.model.money import format_amount
 from nbilling.model.periods import day_start, local_day, month_of
@@ -57,6 +57,7 @@ class Quota:
         meter = self._core.meter(self._core.read(), resource)
         choice(period, "period", PERIODS)
         amount = None if limit in (None, UNLIMITED) else base_amount(limit, meter.scale, "limit")
+        _check_limited(meter, period)
 
         def job(db: sqlite3.Connection) -> None:
             now = self._core.now(db)
@@ -94,6 +95,7 @@ class Quota:
         """
         meter = self._core.meter(self._core.read(), resource)
         value = base_amount(amount, meter.scale, "amount")
+        _check_enforced(meter)
         plain(dimension, "dimension", limit=100, empty=True)
         if id is not None:
             plain(id, "event id")
@@ -232,15 +234,15 @@ class Quota:
             Usage(
                 limit.period,
                 limit.amount,
-                self._used(db, row, meter.id, limit.period, now),
+                self._used(db, row, meter, limit.period, now),
                 _ends(limit.period, now, row.zone, row.end_at),
             )
             for limit in limits
         ]
-        return usages or [Usage("per_month", None, self._used(db, row, meter.id, "per_month", now), row.end_at)]
+        return usages or [Usage("per_month", None, self._used(db, row, meter, "per_month", now), row.end_at)]
 
     @staticmethod
-    def _used(db: sqlite3.Connection, row: CustomerRow, meter: int, period: str, now: int) -> int:
+    def _used(db: sqlite3.Connection, row: CustomerRow, meter: MeterRow, period: str, now: int) -> int:
         if period == "per_month":
             window = usage.window(db, row.id, "quota_month", row.start_at, row.end_at)
             return usage.amount(db, WINDOW, window, row.id, meter) if window else usage.amount(
@@ -257,6 +259,18 @@ class Quota:
             return usage.amount(db, LIFETIME, 0, row.id, meter)
         start, end = _clock_span(period, now, row.zone)
         return usage.amount_since(db, row.id, meter, start, end)
+
+
+def _check_limited(meter: MeterRow, period: str) -> None:
+    if meter.kind == "event" and meter.aggregation in ("max", "last"):
+        raise BadInput(f"{meter.name} does not add up", hint="limits are for what is summed or counted, and for levels")
+    if period in ("per_minute", "per_hour") and (meter.kind != "event" or meter.aggregation == "unique"):
+        raise BadInput(f"{meter.name} has no limit {period}", hint="use per_day, per_month or absolute")
+
+
+def _check_enforced(meter: MeterRow) -> None:
+    if meter.kind == "counter" or meter.aggregation not in ("sum", "count", "time_weighted"):
+        raise BadInput(f"{meter.name} cannot be reserved", hint="use quota check, then track what was used")
 
 
 class _Refusal(Exception):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
 from nbilling.model.clock import HOUR, MINUTE
-from nbilling.model.periods import local_day
-from nbilling.store import customers, gauges, subscriptions, usage
+from nbilling.model.errors import BadInput
+from nbilling.model.periods import day_start, local_day
+from nbilling.store import counters, customers, gauges, subscriptions, usage
 from nbilling.store.customers import CustomerRow
-from nbilling.store.usage import DAILY, HOURLY, LIFETIME, PERIOD, WINDOW, Recorded, UsageRow
+from nbilling.store.usage import DAILY, HOURLY, LIFETIME, PERIOD, WINDOW, Delta, MeterRow, Recorded, UsageRow
 
 if TYPE_CHECKING:
     import sqlite3
 
 _SLOT = 15 * MINUTE
-_WINDOW_IS_DAILY = {"usage_month": False, "quota_month": False, "quota_day": True}
+_DAILY_WINDOW = "quota_day"
+Place = tuple[int, int]
+"""A grain and a bucket: one of the rollups that an event counts in."""
 
 
 class UsageRecorder:
@@ -43,8 +48,7 @@ class UsageRecorder:
         """Inserts what is new and counts it. ``known``: customers just read in this job, to save a look."""
         inserted = usage.insert_events(db, rows)
         if inserted.added:
-            job = _Counting(db, self._core, self._accounts, known)
-            job.count(inserted.added)
+            _Counting(db, self._core, self._accounts, known).count(inserted.added)
         return Recorded(len(inserted.added), inserted.duplicates, inserted.conflicts)
 
 
@@ -57,79 +61,92 @@ class _Counting:
         self._accounts = accounts
         self._customers = {row.id: row for row in known}
         self._periods: dict[tuple[int, int], tuple[int, int, int]] = {}
-        self._windows: dict[int, list[tuple[int, str, int]]] = {}
+        self._windows: dict[int, list[tuple[int, str, int, int]]] = {}
+        self._late: set[int] = set()
+        # By (customer, meter, dimension, quarter of an hour), and by whole rollup key: amount and events.
+        self._slots: dict[tuple[int, int, int, int], list[int]] = {}
+        self._sums: dict[tuple[int, int, int, int, int], list[int]] = {}
 
-    def count(self, added: Iterable[tuple[int, UsageRow]]) -> None:
-        """Adds events to rollups and windows, and samples of gauges to their levels."""
-        sums: dict[tuple[int, int, int, int], list[int]] = {}
-        deltas: list[tuple[int, int, int, int, int, int, int]] = []
+    def count(self, added: Sequence[tuple[int, UsageRow]]) -> None:
+        """Adds events to rollups and windows, and samples of gauges and counters to their series."""
+        self._windows = usage.windows(self._db, {row.customer for _, row in added})
         for seq, row in added:
             meter = self._core.meter_by_id(self._db, row.meter)
             if meter.kind == "gauge":
                 gauges.insert_sample(self._db, seq, row)
                 self._period(row.customer, self._day(row.customer, row.at))
-                continue
-            amount = 1 if meter.aggregation == "count" else row.amount
-            group = row.customer, row.meter, row.dimension, row.at // _SLOT
-            total = sums.get(group)
-            if total is None:
-                sums[group] = [amount, 1]
+            elif meter.kind == "counter":
+                for place, (at, number, change) in enumerate(counters.insert_sample(self._db, seq, row)):
+                    self._add(number, row._replace(at=at), change, events=int(place == 0))
+            elif meter.aggregation in ("sum", "count"):
+                self._add(seq, row, 1 if meter.aggregation == "count" else row.amount)
             else:
-                total[0] += amount
-                total[1] += 1
-            if self._windows_of(row.customer):
-                deltas += self._window_deltas(row, amount)
-        usage.add_to_rollups(self._db, sorted(self._merged(sums, deltas)))
-        self._mark_late()
+                self._keep(seq, row, meter)
+        self._spread()
+        if self._sums:
+            deltas = ((*key, amount, events, 0) for key, (amount, events) in sorted(self._sums.items()))
+            usage.add_to_rollups(self._db, "sum", deltas)
+        if self._late:
+            # Usage of another period than the present one may come after that period's invoice.
+            subscriptions.mark_late(self._db, sorted(self._late))
 
-    def _merged(
-        self,
-        sums: dict[tuple[int, int, int, int], list[int]],
-        deltas: list[tuple[int, int, int, int, int, int, int]],
-    ) -> list[tuple[int, int, int, int, int, int, int]]:
-        totals: dict[tuple[int, int, int, int, int], list[int]] = {}
+    def _add(self, seq: int, row: UsageRow, amount: int, events: int = 1) -> None:
+        slot = self._slots.setdefault((row.customer, row.meter, row.dimension, row.at // _SLOT), [0, 0])
+        slot[0] += amount
+        slot[1] += events
+        if row.customer in self._windows:
+            for grain, bucket in self._open_windows(seq, row):
+                self._total((grain, bucket, row.customer, row.meter, row.dimension), amount, events)
 
-        def add(key: tuple[int, int, int, int, int], amount: int, events: int) -> None:
-            total = totals.setdefault(key, [0, 0])
-            total[0] += amount
-            total[1] += events
+    def _total(self, key: tuple[int, int, int, int, int], amount: int, events: int) -> None:
+        total = self._sums.setdefault(key, [0, 0])
+        total[0] += amount
+        total[1] += events
 
-        for (customer, meter, dimension, slot), (amount, events) in sums.items():
-            day = self._day(customer, slot * _SLOT)
-            series = customer, meter, dimension
-            add((LIFETIME, 0, *series), amount, events)
-            add((HOURLY, slot * _SLOT // HOUR, *series), amount, events)
-            add((DAILY, day, *series), amount, events)
-            add((PERIOD, self._period(customer, day)[0], *series), amount, events)
-        for grain, bucket, customer, meter, dimension, amount, events in deltas:
-            add((grain, bucket, customer, meter, dimension), amount, events)
-        return [(*key, *total) for key, total in totals.items()]  # type: ignore[misc]
+    def _spread(self) -> None:
+        """Each quarter of an hour's sum into every rollup that it lies in: far fewer than there are events."""
+        for (customer, meter, dimension, slot), (amount, events) in self._slots.items():
+            for place in self._places(customer, slot * _SLOT):
+                self._total((*place, customer, meter, dimension), amount, events)
 
-    def _window_deltas(self, row: UsageRow, amount: int) -> list[tuple[int, int, int, int, int, int, int]]:
+    def _places(self, customer: int, at: int) -> list[Place]:
+        day = self._day(customer, at)
+        return [(LIFETIME, 0), (HOURLY, at // HOUR), (DAILY, day), (PERIOD, self._period(customer, day)[0])]
+
+    def _keep(self, seq: int, row: UsageRow, meter: MeterRow) -> None:
+        """A maximum, a last value, or one more different value."""
+        places = [*self._places(row.customer, row.at), *self._open_windows(seq, row)]
+        if meter.aggregation == "unique":
+            value = _value(row)
+            deltas: list[Delta] = [
+                (grain, bucket, row.customer, row.meter, row.dimension,
+                 int(usage.see_value(self._db, grain, bucket, row.customer, row.meter, value)), 1, 0)
+                for grain, bucket in places
+            ]  # fmt: skip
+            usage.add_to_rollups(self._db, "sum", deltas)
+        else:
+            deltas = [(*place, row.customer, row.meter, row.dimension, row.amount, 1, row.at) for place in places]
+            usage.add_to_rollups(self._db, meter.aggregation, deltas)
+
+    def _open_windows(self, seq: int, row: UsageRow) -> Iterator[Place]:
+        """The newest window of each scope that an event falls into: recorded after it was opened, and not before it
+        by its own time, in the same period or day."""
+        windows = self._windows.get(row.customer)
+        if not windows:
+            return
         day = self._day(row.customer, row.at)
         _, start_at, end_at = self._period(row.customer, day)
         newest: dict[str, int] = {}
-        for number, scope, opened_at in self._windows_of(row.customer):
-            if opened_at > row.at:
+        for number, scope, opened_at, opened_seq in windows:
+            if opened_at > row.at or opened_seq >= seq:
                 continue
-            if _WINDOW_IS_DAILY[scope]:
+            if scope == _DAILY_WINDOW:
                 if self._day(row.customer, opened_at) == day:
                     newest[scope] = number
             elif start_at <= opened_at < end_at:
                 newest[scope] = number
-        return [
-            (WINDOW, number, row.customer, row.meter, row.dimension, amount, 1) for number in newest.values()
-        ]  # fmt: skip
-
-    def _mark_late(self) -> None:
-        """Usage of another period than the present one may come after that period's invoice."""
-        late = {
-            period
-            for (customer, _), (period, _, _) in self._periods.items()
-            if period != self._customer(customer).period
-        }
-        if late:
-            subscriptions.mark_late(self._db, sorted(late))
+        for number in newest.values():
+            yield WINDOW, number
 
     def _customer(self, customer: int) -> CustomerRow:
         row = self._customers.get(customer)
@@ -143,12 +160,20 @@ class _Counting:
     def _period(self, customer: int, day: int) -> tuple[int, int, int]:
         found = self._periods.get((customer, day))
         if found is None:
-            period = self._accounts.period_of_day(self._db, self._customer(customer), day)
-            found = self._periods[customer, day] = period.id, period.start_at, period.end_at
+            row = self._customer(customer)
+            if row.start_at <= day_start(row.zone, day) < row.end_at:
+                found = row.period, row.start_at, row.end_at
+            else:
+                period = self._accounts.period_of_day(self._db, row, day)
+                found = period.id, period.start_at, period.end_at
+                self._late.add(period.id)
+            self._periods[customer, day] = found
         return found
 
-    def _windows_of(self, customer: int) -> list[tuple[int, str, int]]:
-        found = self._windows.get(customer)
-        if found is None:
-            found = self._windows[customer] = usage.windows(self._db, customer)
-        return found
+
+def _value(row: UsageRow) -> bytes:
+    """What an event of a unique meter counts: ``value`` in its metadata."""
+    found = json.loads(row.metadata).get("value") if row.metadata else None
+    if not isinstance(found, (str, int)) or isinstance(found, bool) or found == "":
+        raise BadInput("an event of a unique meter needs a value", hint='send it as metadata {"value": "user-17"}')
+    return blake2b(f"{type(found).__name__}:{found}".encode(), digest_size=16).digest()

@@ -12,7 +12,14 @@ from nbilling.model.clock import HOUR, parse_time
 from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.identity import event_key, key_text, uuid7, uuid7_time
 from nbilling.model.text import choice, identifier, plain, whole
-from nbilling.rules.usage import DIRECTIONS, api_request_metadata, base_amount, event_time, metadata_text
+from nbilling.rules.usage import (
+    DIRECTIONS,
+    api_request_metadata,
+    base_amount,
+    check_amount,
+    event_time,
+    metadata_text,
+)
 from nbilling.store import customers, gauges, usage
 from nbilling.store.usage import MeterRow, UsageRow
 
@@ -21,7 +28,11 @@ if TYPE_CHECKING:
 
 RESETS = ("monthly", "daily")
 _SCOPES = {"monthly": ("usage_month", "quota_month", "quota_day"), "daily": ("quota_day",)}
-_AGGREGATIONS = {"event": ("sum", "count"), "gauge": ("time_weighted",)}
+_AGGREGATIONS = {
+    "event": ("sum", "count", "max", "last", "unique"),
+    "gauge": ("time_weighted", "max", "last"),
+    "counter": ("sum",),
+}
 
 
 class UsageTracking:
@@ -99,10 +110,7 @@ class UsageTracking:
         """
         row = self._core.meter(self._core.read(), meter, "meter")
         value = base_amount(amount, row.scale, "amount", signed=True)
-        if value < 0 and set:
-            raise BadInput("a level cannot be negative", hint="give 0 or more")
-        if set and row.kind != "gauge":
-            raise BadInput(f"{meter} is no gauge", hint="only a gauge has a level to set")
+        check_amount(row.kind, row.aggregation, value, set, dimension)
         plain(dimension, "dimension", limit=100, empty=True)
         return self._track(customer_id, meter, value, dimension, metadata_text(metadata), id, at, int(set))
 
@@ -191,7 +199,11 @@ class UsageTracking:
         scale: int | str = 0,
         dimension: str = "",
     ) -> dict[str, Any]:
-        """A meter of your own. ``scale``: how many decimals its amounts may have. The same meter again: nothing."""
+        """A meter of your own. ``scale``: how many decimals its amounts may have. The same meter again: nothing.
+
+        ``event`` meters aggregate by sum, count, max, last or unique (different values); ``gauge`` meters hold a level
+        that is billed time_weighted, as max or last; a ``counter`` is sent as a running total that may start again.
+        """
         choice(kind, "kind", tuple(_AGGREGATIONS))
         aggregation = aggregation or _AGGREGATIONS[kind][0]
         if aggregation not in _AGGREGATIONS[kind]:

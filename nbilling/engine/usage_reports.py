@@ -13,7 +13,7 @@ from nbilling.model.errors import BadInput
 from nbilling.model.periods import day_start, local_day, month_of, to_date
 from nbilling.model.text import choice, whole
 from nbilling.model.text import customer_id as valid_customer_id
-from nbilling.rules.usage import unit_amount
+from nbilling.rules.usage import merged, unit_amount
 from nbilling.store import customers, gauges, usage
 from nbilling.store.usage import DAILY, HOURLY, PERIOD, WINDOW, MeterRow
 
@@ -150,9 +150,18 @@ class UsageReports:
                 first, last = month_of(first)[0], month_of(last)[1] - 1
             found = usage.series(db, DAILY, first, last + 1, row.id)
             buckets = [(at_of(day), meter, amount, events) for day, meter, amount, events in found]
+        together: dict[tuple[int, int], tuple[list[int], int]] = {}
         for at, meter, amount, events in buckets:
-            _, so_far, count = result.get((at, meter), (None, 0, 0))
-            result[at, meter] = meters[meter], so_far + amount, count + events
+            amounts, count = together.get((at, meter), ([], 0))
+            together[at, meter] = [*amounts, amount], count + events
+        for (at, number), (amounts, events) in together.items():
+            meter_row = meters[number]
+            if meter_row.aggregation == "unique" and period == "month":
+                day = local_day(row.zone, at)
+                amount = usage.unique_values(db, *month_of(day), row.id, number)
+            else:
+                amount = merged(meter_row.aggregation, amounts)
+            result[at, number] = meter_row, amount, events
         for gauge in meters.values():
             if gauge.kind == "gauge":
                 for at, level, events in self._gauge_spans(db, row, gauge.id, period, start, end):

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from nbilling.model.errors import BadInput
+from nbilling.model.money import shown
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -16,12 +17,12 @@ DAY = 24 * HOUR
 FUTURE_TOLERANCE = HOUR
 """How far ahead of now an event's time may lie: clocks of two machines differ, logs are not written in advance."""
 
-LATEST = 253_402_300_799 * SECOND
-"""The last second of the year 9999."""
+LATEST = 221_845_392_000 * SECOND - 1
+"""The end of the year 8999. Calendars end with 9999, and a period that begins must have room to end."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _RFC3339 = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)?\s?([Zz]|[+-]\d{2}:?\d{2})?)?",
+    r"(\d{4})-(\d{2})-(\d{2})(?:[Tt ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,9}))?)? ?([Zz]|[+-]\d{2}:?\d{2})?)?",
     re.ASCII,
 )
 
@@ -56,7 +57,7 @@ def parse_time(text: str, what: str = "time") -> int:
     """Microseconds of an RFC 3339 time or date (``2026-01-31``, ``2026-01-31T10:00:00Z``). No zone means UTC."""
     match = _RFC3339.fullmatch(text) if isinstance(text, str) else None
     if match is None:
-        raise BadInput(f"{what} {text!r:.60} is not a time", hint="write it as 2026-01-31T10:00:00Z")
+        raise BadInput(f"{what} {shown(text)} is not a time", hint="write it as 2026-01-31T10:00:00Z")
     year, month, day, hour, minute, second, fraction, zone = match.groups()
     try:
         moment = datetime(
@@ -73,7 +74,7 @@ def parse_time(text: str, what: str = "time") -> int:
         offset = (int(digits[:2]) * 60 + int(digits[2:])) * MINUTE
         at += offset if zone[0] == "-" else -offset
     if not 0 <= at <= LATEST:
-        raise BadInput(f"{what} {text!r:.60} is outside 1970 to 9999", hint="check the year")
+        raise BadInput(f"{what} {text!r:.60} is outside 1970 to 8999", hint="check the year")
     return at
 
 

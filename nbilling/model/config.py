@@ -23,9 +23,17 @@ def _lines(value: str, name: str) -> str:
 
 
 def _markdown(value: str, name: str) -> str:
-    if len(value) > 20_000 or "\0" in value:
-        raise BadInput(f"{name} is too long or holds a NUL", hint="at most 20,000 characters of Markdown")
-    return value.replace("\\n", "\n")
+    text = value.replace("\\n", "\n")
+    if len(text) > 20_000:
+        raise BadInput(f"{name} has {len(text):,} characters", hint="at most 20,000 are kept")
+    for line in text.splitlines():
+        _plain_line(line, name)
+    return text
+
+
+def _plain_line(line: str, name: str) -> None:
+    """Markdown indents with spaces and tabs."""
+    plain(line.replace("\t", " ").strip(), name, limit=20_000, empty=True)
 
 
 def _percent(value: str, name: str) -> Decimal | None:
@@ -102,14 +110,13 @@ class Config:
             value, origin = setting.default, "default"
             if setting.field in file:
                 value, origin = _from_file(setting.field, file.pop(setting.field)), file_name
-            if setting.environment in environment:
+            if environment.get(setting.environment):  # an env file that leaves it empty says nothing
                 value, origin = environment[setting.environment], f"environment {setting.environment}"
             try:
                 setattr(self, setting.field, setting.check(value, setting.field))
             except BadInput as error:
                 raise BadInput(f"{error.message} (from {origin})", hint=error.hint) from None
             self.origins[setting.field] = origin
-        file.pop("database", None), file.pop("format", None)
         if file:
             known = ", ".join(setting.field for setting in SETTINGS)
             raise BadInput(f"{file_name} has an unknown setting {min(file)!r:.60}", hint=f"known are {known}")

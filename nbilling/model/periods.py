@@ -1,8 +1,10 @@
 """Days, months and billing periods in a customer's zone.
 
-A *day* is an integer: days since 1970-01-01 of a local calendar date. A *period* is half-open, ``[start, end)``, and
-begins and ends at local midnights. Periods are computed from the anchor each time, never from the previous one, so
-31 January, 29 February, 31 March follow one another (Lago issue 1840: chaining drifts to the 29th for good).
+A *day* is an integer: days since 1970-01-01 of a local calendar date. It lasts from its first instant to the first
+instant of the next day, so days never overlap: where clocks go back over midnight (St. John's until 2011), the repeated
+hour belongs to the day that had begun. A *period* is half-open, ``[start, end)``, and begins and ends where days do.
+Periods are computed from the anchor each time, never from the previous one, so 31 January, 29 February, 31 March follow
+one another (Lago issue 1840: chaining drifts to the 29th for good).
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 _EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SLOT = 15 * MINUTE
-_SLOTS_HOLD_FROM = 1096 * DAY
-"""From 1973 on every zone's offset is a multiple of 15 minutes, so a quarter of an hour lies in one local day."""
+_SLOTS_HOLD_FROM = 3652 * DAY
+"""From 1980 on every local day begins at a quarter of an hour UTC (Kiritimati was the last), so one lies in one day."""
 
 INTERVALS = ("day", "week", "month", "quarter", "half_year", "year")
 _MONTHS = {"month": 1, "quarter": 3, "half_year": 6, "year": 12}
@@ -110,7 +112,7 @@ def zone_info(name: str) -> ZoneInfo:
 
 
 def local_day(zone: str, at: int) -> int:
-    """The local calendar day of an instant (microseconds UTC)."""
+    """The day of a zone that an instant (microseconds UTC) lies in."""
     if zone == "UTC":
         return at // DAY
     if at >= _SLOTS_HOLD_FROM:
@@ -124,7 +126,8 @@ def _slot_day(zone: str, slot: int) -> int:
 
 
 def _local_day(zone: str, at: int) -> int:
-    return to_day((_EPOCH + timedelta(microseconds=at)).astimezone(zone_info(zone)).date())
+    day = to_day((_EPOCH + timedelta(microseconds=at)).astimezone(zone_info(zone)).date())
+    return day + 1 if at >= day_start(zone, day + 1) else day
 
 
 @lru_cache(maxsize=4096)

@@ -6,9 +6,10 @@ import re
 import unicodedata
 
 from nbilling.model.errors import BadInput
+from nbilling.model.money import shown
 
 MAX_INTEGER = 2**63 - 1
-_WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
+_WHOLE = re.compile(r"(?!-0+$)-?[0-9]+", re.ASCII)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 _FORBIDDEN = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
@@ -52,14 +53,14 @@ def identifier(value: object, what: str) -> str:
 
 
 def whole(value: object, what: str, *, minimum: int = 0, maximum: int = MAX_INTEGER) -> int:
-    """A whole number in range from an int or from ASCII digits. No floats, no ``1e3``, no ``1_000``."""
+    """A whole number in range from an int or from ASCII digits. No floats, no ``1e3``, ``1_000``, ``-0``."""
     number = _digits(value)
     if number is None:
-        raise BadInput(f"{what} {value!r:.60} is not a whole number", hint="write digits only, such as 1000")
+        raise BadInput(f"{what} {shown(value)} is not a whole number", hint="write digits only, such as 1000")
     if number < minimum:
-        raise BadInput(f"{what} {value!s:.60} is below {minimum}", hint=f"it must be {minimum} or more")
+        raise BadInput(f"{what} {shown(value)} is below {minimum}", hint=f"it must be {minimum} or more")
     if number > maximum:
-        raise BadInput(f"{what} {value!s:.60} is too large", hint=f"at most {maximum}")
+        raise BadInput(f"{what} {shown(value)} is too large", hint=f"at most {maximum}")
     return number
 
 
@@ -69,7 +70,9 @@ def _digits(value: object) -> int | None:
     if isinstance(value, int):
         return value
     if isinstance(value, str) and _WHOLE.fullmatch(value):
-        return int(value) if len(value) <= 40 else MAX_INTEGER + 1 if value[0] != "-" else -1
+        if len(value) > 40:  # int() takes its time over thousands of digits, and refuses more than 4,300
+            return -MAX_INTEGER - 1 if value[0] == "-" else MAX_INTEGER + 1
+        return int(value)
     return None
 
 
@@ -77,7 +80,7 @@ def choice(value: object, what: str, allowed: tuple[str, ...]) -> str:
     """One of the allowed words, exactly."""
     if isinstance(value, str) and value in allowed:
         return value
-    raise BadInput(f"{what} {value!r:.60} is not known", hint=f"use {', '.join(allowed[:-1])} or {allowed[-1]}")
+    raise BadInput(f"{what} {shown(value)} is not known", hint=f"use {', '.join(allowed[:-1])} or {allowed[-1]}")
 
 
 def email(value: object) -> str:
@@ -88,7 +91,7 @@ def email(value: object) -> str:
         not at
         or not re.fullmatch(r"[^\s@,;:<>()\[\]\\\"]{1,64}", local)
         or not re.fullmatch(r"[^\W_]([\w-]*[^\W_])?(\.[^\W_]([\w-]*[^\W_])?)+", domain)
-        or ".." in local
+        or ".." in f".{local}."
     ):
         raise BadInput(f"{text!r:.80} is not one e-mail address", hint="write it as name@example.com")
     return text

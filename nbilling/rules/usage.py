@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -31,6 +31,24 @@ def base_amount(value: object, scale: int, what: str, *, signed: bool = False) -
     if abs(amount) > MAX_INTEGER:
         raise BadInput(f"{what} {value!s:.60} is too large", hint=f"at most {unit_amount(MAX_INTEGER, scale)}")
     return amount
+
+
+def check_amount(kind: str, aggregation: str, amount: int, set_level: bool, dimension: str) -> None:
+    """What a meter does not take: a level where there is none, less than nothing, different values by dimension."""
+    if set_level and kind != "gauge":
+        raise BadInput("this meter is no gauge", hint="only a gauge has a level to set")
+    corrects = (kind == "event" and aggregation == "sum") or (kind == "gauge" and not set_level)
+    if amount < 0 and not corrects:
+        raise BadInput("this meter takes no negative amount", hint="only what is summed up can be corrected by one")
+    if aggregation == "unique" and dimension:
+        raise BadInput("a unique meter has no dimension", hint="make a meter for each, or put it into the value")
+
+
+def merged(aggregation: str, amounts: Sequence[int]) -> int:
+    """Amounts of spans that follow one another as one, oldest first. Different values cannot be merged by number."""
+    if aggregation == "max":
+        return max(amounts)
+    return amounts[-1] if aggregation == "last" else sum(amounts)
 
 
 def unit_amount(amount: int, scale: int) -> int | Decimal:

@@ -91,9 +91,30 @@ TABLES = (
   customer INTEGER NOT NULL,
   meter INTEGER NOT NULL,
   dimension INTEGER NOT NULL,
-  amount INTEGER NOT NULL,
+  amount INTEGER NOT NULL, -- sum, count, maximum, last value or number of different values, as the meter aggregates
   events INTEGER NOT NULL,
+  mark INTEGER NOT NULL DEFAULT 0, -- where the last value counts: the time of that event
   PRIMARY KEY (grain, bucket, customer, meter, dimension)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE unique_values (
+  -- what a meter of different values has seen, by the buckets of its rollups
+  grain INTEGER NOT NULL,
+  bucket INTEGER NOT NULL,
+  customer INTEGER NOT NULL,
+  meter INTEGER NOT NULL,
+  value BLOB NOT NULL, -- 16 bytes: hash of the value
+  PRIMARY KEY (grain, bucket, customer, meter, value)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE counter_samples (
+  -- running totals in the order of their own time, with what each adds to the one before
+  customer INTEGER NOT NULL,
+  meter INTEGER NOT NULL,
+  dimension INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  total INTEGER NOT NULL,
+  seq INTEGER NOT NULL, -- events.seq
+  delta INTEGER NOT NULL,
+  PRIMARY KEY (customer, meter, dimension, at, total, seq)
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE gauge_levels (
   -- every sample of a gauge in the order of its own time, with the level that it left
@@ -186,7 +207,8 @@ TABLES = (
   id INTEGER PRIMARY KEY,
   customer INTEGER NOT NULL REFERENCES customers (id),
   scope TEXT NOT NULL CHECK (scope IN ('usage_month', 'quota_month', 'quota_day')),
-  opened_at INTEGER NOT NULL
+  opened_at INTEGER NOT NULL,
+  opened_seq INTEGER NOT NULL -- events.seq of the newest event then: what was recorded before does not count
 ) STRICT""",
     "CREATE INDEX windows_customer ON windows (customer, scope, opened_at)",
     """CREATE TABLE customer_limits (
@@ -419,6 +441,8 @@ SEED_METERS = (
     ("storage", "gauge", "time_weighted", "bytes", 0, ""),
     ("bandwidth", "event", "sum", "bytes", 0, "direction"),
     ("compute", "event", "sum", "seconds", 6, "resource_type"),
+    ("functions", "event", "sum", "invocations", 0, "function"),
+    ("database", "event", "sum", "queries", 0, ""),
 )
 GIB = 2**30
 SEED_DEFAULT_LIMITS = (

@@ -13,8 +13,8 @@ from nbilling.store.lock import FileLock
 _NO_FILE = (0, 0)
 
 LOOK_SECONDS = 1.0
-"""How often the inodes of -wal and -shm are compared. Asking for them makes the next commit a third slower: file systems
-then record the exact time of the next write, and fdatasync must write that too. That -wal exists is asked each time."""
+"""How often the inodes of -wal and -shm are compared; the ledger's own is before each group. Asking for that of -wal
+makes the next commit a third slower: ext4 then records the exact time of the next write, and fdatasync waits for it."""
 
 
 class NotNow(Exception):
@@ -29,7 +29,6 @@ class WriteSession:
         self.real = os.path.realpath(path)
         self._inode = inode
         self._beside: tuple[tuple[str, tuple[int, int]], ...] = ()
-        self._wal = f"{self.real}-wal"
         self._look_at = 0.0
         self._connection: sqlite3.Connection | None = None
 
@@ -64,7 +63,7 @@ class WriteSession:
 
     def _open(self) -> sqlite3.Connection:
         self._connection = open_writer(self.real)
-        beside = ((path, _identity(path)) for path in (self._wal, f"{self.real}-shm"))
+        beside = ((path, _identity(path)) for path in (f"{self.real}-wal", f"{self.real}-shm"))
         self._beside = tuple((path, inode) for path, inode in beside if inode != _NO_FILE)
         return self._connection
 
@@ -75,11 +74,9 @@ class WriteSession:
         """
         if _identity(self.path) != self._inode:
             return True
-        if not self._beside:
-            return False
         now = time.monotonic()
         if now < self._look_at:
-            return not os.access(self._wal, os.F_OK)
+            return False
         self._look_at = now + LOOK_SECONDS
         return any(_identity(path) != was for path, was in self._beside)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -128,15 +129,22 @@ def claim_id(db: sqlite3.Connection, key: bytes, customer: int, h: int) -> int:
     return int(row[0])
 
 
-_ADD = """INSERT INTO rollups (grain, bucket, customer, meter, dimension, amount, events) VALUES (?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (grain, bucket, customer, meter, dimension)
-DO UPDATE SET amount = amount + excluded.amount, events = events + excluded.events"""
+_UPSERT = """INSERT INTO rollups (grain, bucket, customer, meter, dimension, amount, events, mark)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (grain, bucket, customer, meter, dimension) DO UPDATE SET
+events = events + excluded.events, """
+_CHANGES = {
+    "sum": "amount = amount + excluded.amount",
+    "max": "amount = max(amount, excluded.amount)",
+    "last": "amount = iif(excluded.mark >= mark, excluded.amount, amount), mark = max(mark, excluded.mark)",
+}
+Delta = tuple[int, int, int, int, int, int, int, int]
+"""``(grain, bucket, customer, meter, dimension, amount, events, mark)``."""
 
 
-def add_to_rollups(db: sqlite3.Connection, deltas: Iterable[tuple[int, int, int, int, int, int, int]]) -> None:
-    """Adds ``(grain, bucket, customer, meter, dimension, amount, events)``. BadInput where a sum leaves 64 bits."""
+def add_to_rollups(db: sqlite3.Connection, how: str, deltas: Iterable[Delta]) -> None:
+    """Brings rollups up to date: ``sum``, ``max`` or ``last``. BadInput where a sum leaves 64 bits."""
     try:
-        db.executemany(_ADD, deltas)
+        db.executemany(_UPSERT + _CHANGES[how], deltas)
     except (sqlite3.IntegrityError, OverflowError) as error:
         if isinstance(error, OverflowError) or "REAL" in str(error):
             raise BadInput(
@@ -145,33 +153,68 @@ def add_to_rollups(db: sqlite3.Connection, deltas: Iterable[tuple[int, int, int,
         raise
 
 
+def see_value(db: sqlite3.Connection, grain: int, bucket: int, customer: int, meter: int, value: bytes) -> bool:
+    """Notes a value of a unique meter; True where its bucket had not seen it."""
+    cursor = db.execute(
+        "INSERT INTO unique_values VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (grain, bucket, customer, meter, value),
+    )
+    return cursor.rowcount == 1
+
+
 def rebuild_period(db: sqlite3.Connection, period: int, customer: int, start_day: int, end_day: int) -> None:
     """Sums a period again from its days, after its bounds have changed."""
-    db.execute("DELETE FROM rollups WHERE grain = ? AND bucket = ? AND customer = ?", (PERIOD, period, customer))
+    place, days = (PERIOD, period, customer), (DAILY, start_day, end_day, customer)
+    for table in ("rollups", "unique_values"):
+        db.execute(f"DELETE FROM {table} WHERE grain = ? AND bucket = ? AND customer = ?", place)
     db.execute(
-        """INSERT INTO rollups SELECT ?, ?, customer, meter, dimension, sum(amount), sum(events) FROM rollups
-        WHERE grain = ? AND bucket >= ? AND bucket < ? AND customer = ? GROUP BY meter, dimension""",
-        (PERIOD, period, DAILY, start_day, end_day, customer),
+        """INSERT INTO unique_values SELECT DISTINCT ?, ?, customer, meter, value FROM unique_values
+        WHERE grain = ? AND bucket >= ? AND bucket < ? AND customer = ?""",
+        (PERIOD, period, *days),
     )
+    # The bare column amount is that of the row with the greatest mark: documented for one max() in SQLite.
+    db.execute(
+        """INSERT INTO rollups (grain, bucket, customer, meter, dimension, amount, events, mark)
+        SELECT ?1, ?2, customer, meter, dimension, CASE aggregation WHEN 'max' THEN highest WHEN 'last' THEN latest
+          WHEN 'unique' THEN (SELECT count(*) FROM unique_values u
+            WHERE u.grain = ?1 AND u.bucket = ?2 AND u.customer = t.customer AND u.meter = t.meter)
+          ELSE total END, events, mark
+        FROM (SELECT r.customer, r.meter, r.dimension, m.aggregation, sum(r.amount) AS total, sum(r.events) AS events,
+            max(r.mark) AS mark, r.amount AS latest,
+            (SELECT max(d.amount) FROM rollups d WHERE d.grain = ?3 AND d.bucket >= ?4 AND d.bucket < ?5
+              AND d.customer = r.customer AND d.meter = r.meter AND d.dimension = r.dimension) AS highest
+          FROM rollups r JOIN meters m ON m.id = r.meter
+          WHERE r.grain = ?3 AND r.bucket >= ?4 AND r.bucket < ?5 AND r.customer = ?6
+          GROUP BY r.meter, r.dimension) t""",
+        (PERIOD, period, *days),
+    )
+
+
+# All dimensions of a meter together: the highest of maxima, the newest of last values, else the sum.
+_TOTAL = """CASE m.aggregation WHEN 'max' THEN max(r.amount) WHEN 'last' THEN (SELECT l.amount FROM rollups l
+  WHERE l.grain = r.grain AND l.bucket = r.bucket AND l.customer = r.customer AND l.meter = r.meter
+  ORDER BY l.mark DESC LIMIT 1) ELSE sum(r.amount) END"""
 
 
 def amounts(db: sqlite3.Connection, grain: int, bucket: int, customer: int) -> dict[int, int]:
     """Amount by meter, all dimensions together."""
     return dict(
         db.execute(
-            """SELECT meter, sum(amount) FROM rollups WHERE grain = ? AND bucket = ? AND customer = ?
-            GROUP BY meter""",
+            f"""SELECT r.meter, {_TOTAL} FROM rollups r JOIN meters m ON m.id = r.meter
+            WHERE r.grain = ? AND r.bucket = ? AND r.customer = ? GROUP BY r.meter""",
             (grain, bucket, customer),
         ).fetchall()
     )
 
 
-def amount(db: sqlite3.Connection, grain: int, bucket: int, customer: int, meter: int) -> int:
+def amount(db: sqlite3.Connection, grain: int, bucket: int, customer: int, meter: MeterRow) -> int:
     """Amount of one meter, all dimensions together; 0 where there is none."""
+    if meter.aggregation in ("max", "last"):
+        return amounts(db, grain, bucket, customer).get(meter.id, 0)
     row = db.execute(
         """SELECT coalesce(sum(amount), 0) FROM rollups
         WHERE grain = ? AND bucket = ? AND customer = ? AND meter = ?""",
-        (grain, bucket, customer, meter),
+        (grain, bucket, customer, meter.id),
     ).fetchone()
     return int(row[0])
 
@@ -183,20 +226,33 @@ def series(db: sqlite3.Connection, grain: int, start: int, end: int, customer: i
     rows of every other customer too.
     """
     return db.execute(
-        """WITH RECURSIVE span (bucket) AS (SELECT ? UNION ALL SELECT bucket + 1 FROM span WHERE bucket + 1 < ?)
-        SELECT s.bucket, r.meter, sum(r.amount), sum(r.events) FROM span s CROSS JOIN rollups r
+        f"""WITH RECURSIVE span (bucket) AS (SELECT ? UNION ALL SELECT bucket + 1 FROM span WHERE bucket + 1 < ?)
+        SELECT s.bucket, r.meter, {_TOTAL}, sum(r.events)
+        FROM span s CROSS JOIN rollups r CROSS JOIN meters m ON m.id = r.meter
         WHERE r.grain = ? AND r.bucket = s.bucket AND r.customer = ? AND s.bucket < ?
         GROUP BY s.bucket, r.meter ORDER BY s.bucket, r.meter""",
         (start, end, grain, customer, end),
     ).fetchall()
 
 
-def amount_since(db: sqlite3.Connection, customer: int, meter: int, start: int, end: int) -> int:
-    """Amount of the events in ``[start, end)`` microseconds, read from the events themselves: for minutes."""
+def unique_values(db: sqlite3.Connection, start_day: int, end_day: int, customer: int, meter: int) -> int:
+    """How many different values a unique meter has seen in the days ``[start_day, end_day)``."""
     row = db.execute(
-        """SELECT coalesce(sum(amount), 0) FROM events
+        """WITH RECURSIVE span (bucket) AS (SELECT ? UNION ALL SELECT bucket + 1 FROM span WHERE bucket + 1 < ?)
+        SELECT count(DISTINCT u.value) FROM span s CROSS JOIN unique_values u
+        WHERE u.grain = ? AND u.bucket = s.bucket AND u.customer = ? AND u.meter = ?""",
+        (start_day, end_day, DAILY, customer, meter),
+    ).fetchone()
+    return int(row[0])
+
+
+def amount_since(db: sqlite3.Connection, customer: int, meter: MeterRow, start: int, end: int) -> int:
+    """Sum or count of the events in ``[start, end)`` microseconds, read from the events themselves: for minutes."""
+    total = "count(*)" if meter.aggregation == "count" else "coalesce(sum(amount), 0)"
+    row = db.execute(
+        f"""SELECT {total} FROM events
         WHERE h BETWEEN ? AND ? AND customer = ? AND meter = ? AND at >= ? AND at < ?""",
-        (start // HOUR, (end - 1) // HOUR, customer, meter, start, end),
+        (start // HOUR, (end - 1) // HOUR, customer, meter.id, start, end),
     ).fetchone()
     return int(row[0])
 
@@ -264,12 +320,23 @@ def dimension_id(db: sqlite3.Connection, value: str) -> int:
 
 def open_window(db: sqlite3.Connection, customer: int, scope: str, now: int) -> None:
     """Starts a counting window."""
-    db.execute("INSERT INTO windows (customer, scope, opened_at) VALUES (?, ?, ?)", (customer, scope, now))
+    db.execute(
+        "INSERT INTO windows (customer, scope, opened_at, opened_seq) VALUES (?, ?, ?, ?)",
+        (customer, scope, now, last_seq(db)),
+    )
 
 
-def windows(db: sqlite3.Connection, customer: int) -> list[tuple[int, str, int]]:
-    """``(id, scope, opened_at)`` of the customer's windows, oldest first."""
-    return db.execute("SELECT id, scope, opened_at FROM windows WHERE customer = ? ORDER BY id", (customer,)).fetchall()
+def windows(db: sqlite3.Connection, customers: Iterable[int]) -> dict[int, list[tuple[int, str, int, int]]]:
+    """``(id, scope, opened_at, opened_seq)`` of the windows of each customer that has any, oldest first."""
+    found: dict[int, list[tuple[int, str, int, int]]] = {}
+    rows = db.execute(
+        """SELECT w.customer, w.id, w.scope, w.opened_at, w.opened_seq FROM json_each(?) j CROSS JOIN windows w ON w.customer = j.value
+        ORDER BY w.id""",
+        (json.dumps(list(customers)),),
+    )
+    for customer, *window in rows:
+        found.setdefault(customer, []).append((window[0], window[1], window[2], window[3]))
+    return found
 
 
 def window(db: sqlite3.Connection, customer: int, scope: str, start_at: int, end_at: int) -> int:

@@ -235,6 +235,15 @@ def test_packages_are_whole_and_the_begun_one_counts() -> None:
     assert [rate(model, used).amount for used in (0, 20, 21, 30, 31)] == [0, 0, 15, 15, 30]
     assert rate(model, Fraction(201, 10)).amount == 15
     assert rate(model, 20, scale_fraction=Fraction(1, 2)).amount == 15
+    assert [(step.kind, step.quantity) for step in rate(model, 31).steps] == [("free", 20), ("package", 2)]
+    assert rate(model, 0).steps == ()
+    assert [step.kind for step in rate(Package("10", "15"), 31).steps] == ["package"]
+
+
+def test_a_volume_price_that_falls_takes_back_all_that_was_rated_at_the_old_one() -> None:
+    late = rate_increment(Volume([Tier("15", "10"), Tier(None, "5")]), 14, 16)
+    assert [(step.quantity, step.unit_price, step.amount) for step in late.steps] == [(16, 5, 80), (-14, 10, -140)]
+    assert late.amount == -60
 
 
 def test_a_percentage_of_turnover() -> None:
@@ -276,6 +285,11 @@ def test_a_correction_takes_turnover_back_at_the_rate_but_earns_nothing() -> Non
     assert rate(model, 60, transactions=[100, -40]).amount == 7
     assert rate(model, -50, transactions=[50, -100]).amount == 0
     assert rate(model, -50, transactions=[50, -100]).steps[-1].kind == "floor"
+
+
+def test_a_transaction_of_nothing_is_a_transaction() -> None:
+    assert rate(Percentage("1", fixed="5"), 0, transactions=[0, 0]).amount == 10
+    assert rate(Percentage("1", fixed="5", free_events=1), 0, transactions=[0, 0]).amount == 5
 
 
 @given(st.lists(st.integers(0, 1000), max_size=6), amounts, percents)

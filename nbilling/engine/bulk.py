@@ -1,0 +1,217 @@
+"""Many events at once: checked outside the job, interned and recorded inside it, a batch a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nbilling.engine.accounts import Accounts
+from nbilling.engine.core import Core
+from nbilling.engine.recorder import UsageRecorder
+from nbilling.model.clock import FUTURE_TOLERANCE, HOUR, LATEST, parse_time
+from nbilling.model.errors import BadInput, Conflict, NbillingError
+from nbilling.model.events import BadEvent, BulkReport, UsageEvent
+from nbilling.model.identity import event_key, uuid7, uuid7_time
+from nbilling.model.text import MAX_INTEGER, plain
+from nbilling.model.text import customer_id as valid_customer_id
+from nbilling.rules.usage import base_amount, check_amount, event_time, metadata_text
+from nbilling.store import usage
+from nbilling.store.customers import CustomerRow
+from nbilling.store.usage import MeterRow, UsageRow
+
+if TYPE_CHECKING:
+    import sqlite3
+
+BATCH = 1000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_FIELDS = frozenset(UsageEvent._fields)
+
+
+class _Checked(NamedTuple):
+    """An event whose values are right. ``at`` None: it has no time of its own; ``claim``: its id must be looked up."""
+
+    number: int
+    customer: str
+    meter: MeterRow
+    dimension: str
+    at: int | None
+    amount: int
+    key: bytes | None
+    text: str | None
+    op: int
+    metadata: str | None
+    claim: bool
+
+
+class BulkTracking:
+    """Records events as fast as the ledger takes them. Memory holds one batch."""
+
+    def __init__(self, core: Core, accounts: Accounts, recorder: UsageRecorder) -> None:
+        self._core = core
+        self._accounts = accounts
+        self._recorder = recorder
+        self._good_ids: set[str] = set()
+
+    def track_many(
+        self,
+        events: Iterable[UsageEvent | Mapping[str, Any]],
+        *,
+        batch: int = BATCH,
+        on_bad: Callable[[BadEvent], None] | None = None,
+        progress: Callable[[BulkReport], None] | None = None,
+    ) -> BulkReport:
+        """Records many events, ``batch`` a commit; each batch is durable before the next one is read.
+
+        Without ``on_bad`` the first event that is wrong raises, and nothing of its batch is recorded; with it, it is
+        called for each of them and the others go on. Events with an id or a time may be sent again: known ones are
+        counted as duplicates.
+        """
+        report = BulkReport()
+        pending: list[_Checked] = []
+        read = bad = 0
+        for number, event in enumerate(events, 1):
+            read = number
+            try:
+                pending.append(self._check(number, event))
+            except NbillingError as error:
+                if on_bad is None:
+                    raise type(error)(f"event {number}: {error.message}", hint=error.hint) from None
+                on_bad(BadEvent(number, error.code, error.message))
+                bad += 1
+            if len(pending) >= batch:
+                report = self._record(pending, report, on_bad)._replace(events=read)
+                pending = []
+                if progress is not None:
+                    progress(report._replace(bad=report.bad + bad))
+        if pending:
+            report = self._record(pending, report, on_bad)
+        return report._replace(events=read, bad=report.bad + bad)
+
+    def _check(self, number: int, event: UsageEvent | Mapping[str, Any]) -> _Checked:
+        if not isinstance(event, UsageEvent):
+            event = _from_mapping(event)
+        customer, name, amount, event_id, at, dimension, metadata, set_level = event
+        if customer not in self._good_ids:
+            valid_customer_id(customer)
+            if len(self._good_ids) < 100_000:
+                self._good_ids.add(customer)
+        meter = self._core.known_meter(name) or self._core.meter(self._core.read(), name, "meter")
+        if meter.scale == 0 and type(amount) is int and -MAX_INTEGER <= amount <= MAX_INTEGER:
+            value = amount
+        else:
+            value = base_amount(amount, meter.scale, "amount", signed=True)
+        if value < 0 or set_level or meter.aggregation == "unique":
+            check_amount(meter.kind, meter.aggregation, value, bool(set_level), dimension)
+        if dimension:
+            plain(dimension, "dimension", limit=100)
+        moment = None if at is None else _moment(at)
+        key, text, claim = None, None, False
+        if event_id is not None:
+            if not (type(event_id) is str and event_id.isascii() and event_id.isprintable() and len(event_id) < 256):
+                plain(event_id, "event id")
+            key, text = event_key(customer, event_id)
+            if moment is None:
+                moment = uuid7_time(key) if text is None else None
+                claim = moment is None
+        words = metadata if metadata is None or isinstance(metadata, str) else metadata_text(metadata)
+        return _Checked(
+            number, customer, meter, dimension, moment, value, key, text, int(bool(set_level)), words, claim
+        )
+
+    def _record(
+        self, batch: list[_Checked], so_far: BulkReport, on_bad: Callable[[BadEvent], None] | None
+    ) -> BulkReport:
+        def job(db: sqlite3.Connection) -> tuple[int, int, list[BadEvent]]:
+            now = self._core.now(db)
+            refused: list[BadEvent] = []
+            rows, places, known = self._rows(db, batch, now, refused if on_bad else None)
+            recorded = self._recorder.record(db, rows, known)
+            for index in recorded.conflicts:
+                refused.append(_conflict(batch[places[index]]))
+            if refused and on_bad is None:
+                raise Conflict(f"event {refused[0].number}: {refused[0].message}", hint="an id names one event")
+            return recorded.added, recorded.duplicates, refused
+
+        added, duplicates, refused = self._core.write(job)
+        for bad in refused:
+            if on_bad is not None:
+                on_bad(bad)
+        return BulkReport(
+            so_far.events, so_far.added + added, so_far.duplicates + duplicates, so_far.bad + len(refused)
+        )
+
+    def _rows(
+        self, db: sqlite3.Connection, batch: list[_Checked], now: int, refused: list[BadEvent] | None
+    ) -> tuple[list[UsageRow], list[int], list[CustomerRow]]:
+        """The batch interned, and each row's place in it. An event of the future is refused, or raises."""
+        customers = self._accounts.ensure_many(db, list({event.customer for event in batch}), now)
+        numbers = {name: row.id for name, row in customers.items()}
+        dimensions = {"": 0}
+        rows, places = [], []
+        latest = now + FUTURE_TOLERANCE
+        for place, event in enumerate(batch):
+            customer = numbers[event.customer]
+            dimension = dimensions.get(event.dimension)
+            if dimension is None:
+                dimension = dimensions[event.dimension] = usage.dimension_id(db, event.dimension)
+            at = now if event.at is None else event.at
+            if at > latest:
+                try:
+                    event_time(at, now)
+                except BadInput as error:
+                    if refused is None:
+                        raise BadInput(f"event {event.number}: {error.message}", hint=error.hint) from None
+                    refused.append(BadEvent(event.number, error.code, error.message))
+                    continue
+            key = event.key or uuid7(now)
+            if event.claim:
+                known = usage.find_event(db, usage.claim_id(db, key, customer, now // HOUR), key, customer)
+                at = known.at if known else now
+            rows.append(
+                UsageRow(
+                    customer, event.meter.id, dimension, at, event.amount, key, event.text, event.op, event.metadata
+                )
+            )
+            places.append(place)
+        return rows, places, list(customers.values())
+
+
+def _conflict(event: _Checked) -> BadEvent:
+    shown = event.text or "this"
+    return BadEvent(event.number, Conflict.code, f"id {shown!r:.80} is already recorded with other content")
+
+
+def _moment(at: object) -> int:
+    if type(at) is int:
+        if 0 <= at <= LATEST:
+            return at
+    elif type(at) is str:
+        try:
+            moment = datetime.fromisoformat(at)
+        except ValueError:
+            return parse_time(at, "at")
+        if len(at) >= 20 and at[4] == "-" and moment.tzinfo is not None and moment.year >= 1970:
+            return (moment - _EPOCH) // _MICROSECOND
+        return parse_time(at, "at")
+    raise BadInput(f"at {at!r:.60} is not a time", hint="write it as 2026-01-31T10:00:00Z")
+
+
+def _from_mapping(event: Mapping[str, Any]) -> UsageEvent:
+    """An event from a mapping with the names of :class:`UsageEvent`; the seed's names are understood too."""
+    if not isinstance(event, Mapping):
+        raise BadInput("an event is not an object", hint='write it as {"customer": "acme", "meter": "api_requests"}')
+    known = {_ALIASES.get(name, name): value for name, value in event.items()}
+    unknown = known.keys() - _FIELDS
+    if unknown:
+        raise BadInput(f"an event has no field {min(unknown)!r:.60}", hint=f"there are {', '.join(UsageEvent._fields)}")
+    if "customer" not in known or "meter" not in known:
+        raise BadInput("an event needs a customer and a meter", hint="name both")
+    if isinstance(known.get("metadata"), str):
+        raise BadInput("metadata must be an object", hint='write it as {"key": "value"}')
+    known["dimension"] = known.get("dimension") or ""
+    return UsageEvent(**known)
+
+
+_ALIASES = {"customer_id": "customer", "resource_type": "meter", "created_at": "at", "timestamp": "at"}
