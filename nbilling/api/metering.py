@@ -7,21 +7,24 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from nbilling.engine.accounts import Accounts
+from nbilling.engine.bulk import BulkTracking
 from nbilling.engine.core import Core
 from nbilling.engine.recorder import UsageRecorder
 from nbilling.engine.usage import UsageTracking
+from nbilling.engine.usage_events import UsageEvents
 from nbilling.engine.usage_reports import UsageReports
 from nbilling.model.text import choice, plain
+from nbilling.store import usage
 
 if TYPE_CHECKING:
     from nbilling.model.imports import BadLine, ImportOptions, ImportReport
 
 
-class Metering(UsageTracking, UsageReports):
+class Metering(UsageTracking, UsageReports, UsageEvents, BulkTracking):
     """Usage: recorded, read back, exported and imported."""
 
     def __init__(self, core: Core, accounts: Accounts, recorder: UsageRecorder) -> None:
-        UsageTracking.__init__(self, core, accounts, recorder)
+        BulkTracking.__init__(self, core, accounts, recorder)
 
     def export(self, customer_id: str, format: str, path: str | os.PathLike[str]) -> int:
         """Writes every event of a customer to a file, ``csv`` or ``json``, whole or not at all. Returns how many."""
@@ -50,4 +53,11 @@ class Metering(UsageTracking, UsageReports):
         from nbilling.engine.imports import LogImport
 
         run = LogImport(self._core, self._recorder, self._core.clock()).run
-        return run(lines, options, progress=progress, on_bad=on_bad)
+        report = run(lines, options, progress=progress, on_bad=on_bad)
+        if report.added:
+            self.analyze()
+        return report
+
+    def analyze(self) -> None:
+        """Lets SQLite learn how full its indexes are: worth it after an import."""
+        self._core.write(usage.analyze)

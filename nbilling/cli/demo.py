@@ -129,7 +129,7 @@ def _run_all() -> None:
     _command("clock", "advance", "23h", quiet=True)
     _command("usage", "import", "access.log", "--customer-from", "user")
     _command("usage", "import", "access.log", "--customer-from", "user", quiet=True)
-    _command("usage", "show", "acme", str(DAYS))
+    _command("usage", "summary", "acme", str(DAYS))
     _heading("initech is on the free plan: 1,000 requests a month. One more than that is refused.")
     _command("quota", "soft-limit-check", "initech", "api_requests")
     _command("quota", "enforce", "initech", "api_requests", "10")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
@@ -110,7 +110,7 @@ def _input(file: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        stream = open(file, "rb")
+        stream = open(file, "rb")  # noqa: SIM115 - closed below, with an error of its own for opening
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a file name"
         raise BadInput(f"{file!r:.200} cannot be read: {reason}", hint="check the path") from None
@@ -125,7 +125,7 @@ def _bad_lines(path: str | None) -> Iterator[Callable[[BadLine], None]]:
     kept = None
     if path is not None:
         try:
-            kept = open(path, "wb")
+            kept = open(path, "wb")  # noqa: SIM115 - closed in the finally below
         except OSError as error:
             raise BadInput(f"{path!r:.200} cannot be written: {error.strerror}", hint="check --errors") from None
 
@@ -151,7 +151,8 @@ def _progress(stream: BinaryIO) -> Iterator[Callable[[int, int], None] | None]:
         yield None
         return
     length = _length(stream)
-    with click.progressbar(length=length, label="importing", file=sys.stderr, width=30, show_pos=length is None) as bar:
+    bar: Any = click.progressbar(length=length, label="importing", file=sys.stderr, width=30, show_pos=length is None)
+    with bar:
         done = 0
 
         def tell(size: int, lines: int) -> None:

@@ -269,7 +269,45 @@ def reset(ctx: click.Context, customer: str, period: str) -> None:
         ledger.usage.reset(customer, period)
 
 
+@usage.command("events")
+@click.argument("customer")
+@click.option("--fate", default="", help="billed, included or pending.")
+@click.option("--meter", default="", help="Of one meter.")
+@click.option("--limit", default="50", show_default=True, help="How many.")
+@click.option("--after", default="", help="The last id of the page before.")
+@format_option
+@click.pass_context
+def list_events(
+    ctx: click.Context, customer: str, fate: str, meter: str, limit: str, after: str, format: str | None
+) -> None:
+    """Events and what became of each, newest first.
+
+    \b
+    Example:
+      nbilling usage events acme --fate pending
+    """
+    with billing(ctx) as ledger:
+        rows = ledger.usage.list_events(customer, fate=fate, meter=meter, limit=limit, after=after)
+    show(rows, format, columns=("id", "created_at", "resource_type", "dimension", "amount", "fate", "invoice"))
+
+
 @usage.command("show")
+@click.argument("event_id", metavar="ID")
+@click.option("--customer", help="Whose, where two customers have sent the same id.")
+@format_option
+@click.pass_context
+def show_event(ctx: click.Context, event_id: str, customer: str | None, format: str | None) -> None:
+    """One event, and the invoice line that it is on.
+
+    \b
+    Example:
+      nbilling usage show batch-17
+    """
+    with billing(ctx) as ledger:
+        show(ledger.usage.show_event(event_id, customer), format)
+
+
+@usage.command("summary")
 @click.argument("customer")
 @click.argument("days", default="14")
 @click.pass_context
@@ -278,7 +316,7 @@ def look(ctx: click.Context, customer: str, days: str) -> None:
 
     \b
     Example:
-      nbilling usage show acme 14
+      nbilling usage summary acme 14
     """
     from nbilling.api.charts import spark
 

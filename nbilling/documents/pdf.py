@@ -1,7 +1,7 @@
 """HTML to PDF with WeasyPrint: no network, no files, and the same bytes each time.
 
-The result is built as tagged PDF/A-3a. WeasyPrint, its font configuration and our parsed style sheet are made once
-a process and used under one lock, since Pango's font map is not made for several threads at once.
+The result is built as tagged PDF/A-3b; no validator has judged it. WeasyPrint, its font configuration and our parsed
+style sheet are made once a process and used under one lock, since Pango's font map is not made for several threads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nbilling.documents.render import invoice_html, statement_html
 from nbilling.model.documents import InvoiceDocument, StatementDocument
 from nbilling.model.errors import MissingLibrary
 
-PDF_VARIANT = "pdf/a-3a"
+PDF_VARIANT = "pdf/a-3b"
 DEBIAN_PACKAGES = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core"
 
 _FONTS = (("Inter-Regular.ttf", 400), ("Inter-SemiBold.ttf", 600))
@@ -114,11 +114,13 @@ def html_to_pdf(html: str, *, identifier: str, issued: datetime | date | None) -
         sheets = engine.sheets if block in html else engine.sheets[:1]
         with _font_dates(moment):
             page = engine.html(string=html.replace(block, "", 1), url_fetcher=engine.fetcher)
-            layout = page.render(font_config=engine.fonts, stylesheets=sheets, pdf_variant=PDF_VARIANT)
+            layout = page.render(font_config=engine.fonts, stylesheets=sheets)
             if moment is not None:
                 layout.metadata.created = layout.metadata.modified = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
             pdf = layout.write_pdf(
-                pdf_variant=PDF_VARIANT, pdf_identifier=hashlib.blake2b(identifier.encode(), digest_size=16).digest()
+                pdf_variant=PDF_VARIANT,
+                pdf_tags=True,
+                pdf_identifier=hashlib.blake2b(identifier.encode(), digest_size=16).digest(),
             )
     return bytes(pdf)
 

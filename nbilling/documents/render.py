@@ -12,23 +12,13 @@ from nbilling.model.documents import InvoiceDocument, StatementDocument
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
-
-
-def _isolated(text: str) -> str | Markup:
-    """Right-to-left text keeps its direction to itself. Text of other scripts needs no element of its own."""
-    if all(character < _FIRST_RIGHT_TO_LEFT for character in text):
-        return text
-    from markupsafe import Markup
-
-    return Markup("<bdi>{}</bdi>").format(text)
 
 
 @cache
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("nbilling.documents", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -36,8 +26,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.filters["isolated"] = _isolated
-    return environment
 
 
 def invoice_html(document: InvoiceDocument) -> str:

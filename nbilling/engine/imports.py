@@ -10,7 +10,6 @@ nothing behind either, but it would lock out every other writer meanwhile and ho
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from nbilling.model.errors import BadInput
 from nbilling.model.imports import BadLine, ImportOptions, ImportReport, LogPart
 from nbilling.model.text import plain
 from nbilling.rules.access_logs import REASONS, printable
-from nbilling.rules.log_customers import KEY_MAPS, customer_choice, parse_key_map
+from nbilling.rules.log_customers import customer_choice
 from nbilling.rules.log_identity import HEAD_LINES, Occurrences
 
 if TYPE_CHECKING:
@@ -95,19 +94,6 @@ class LogImport:
             stream.seek(start)
             # A log that has grown meanwhile is imported as far as it was checked.
             return over(RawLines(stream, checked))
-
-
-def load_key_map(path: str) -> dict[str, str]:
-    """API keys and their customers from a file whose name ends in ``.toml``, ``.json`` or ``.csv``. Else BadInput."""
-    kind = os.path.splitext(path)[1].lower().removeprefix(".")
-    if kind not in KEY_MAPS:
-        raise BadInput(f"{path!r:.200} is no key map", hint=f"its name must end in .{', .'.join(KEY_MAPS)}")
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
-    except (OSError, ValueError) as error:
-        raise BadInput(f"the key map cannot be read: {error!s:.200}", hint="check its path and permissions") from None
-    return parse_key_map(text, kind)
 
 
 def _ignore(*_: object) -> None:

@@ -80,6 +80,7 @@ class LogPlaces:
         self._source = source
         self._window = window
         self._now = now
+        self._heads: tuple[int, set[bytes]] = 0, set()
 
     def begin(self) -> Place:
         """The log that the input begins with; a new one is made where no known one fits."""
@@ -105,7 +106,7 @@ class LogPlaces:
         if run:
             after = place._replace(position=place.position + run, fresh=False)
             return Stretch(start, start + run, Kind.KNOWN, place.position), place, after
-        if not place.fresh and (match := self._find(start, place)):
+        if (not place.fresh or self._is_head(start, place)) and (match := self._find(start, place)):
             return self.step(self._enter(match), start)
         doubtful = place.doubtful or place.position < log.lines
         end = self._next_log(start + 1, place)
@@ -127,11 +128,16 @@ class LogPlaces:
 
     def _next_log(self, start: int, place: Place) -> int:
         """The next line of the batch with which another known log begins, or the batch's end."""
-        heads = imports.other_heads(self._db, self._source.source, place.log)
         for at in range(start, self._window.size):
-            if self._window.lines[at * PREFIX : (at + 1) * PREFIX] in heads and self._find(at, place):
+            if self._is_head(at, place) and self._find(at, place):
                 return at
         return self._window.size
+
+    def _is_head(self, at: int, place: Place) -> bool:
+        """Whether another log begins with the same line."""
+        if self._heads[0] != place.log:
+            self._heads = place.log, imports.other_heads(self._db, self._source.source, place.log)
+        return self._window.lines[at * PREFIX : (at + 1) * PREFIX] in self._heads[1]
 
     def _find(self, at: int, place: Place | None) -> Match | None:
         """The known log, other than what lies behind in this one, that the lines from ``at`` on run along."""

@@ -23,17 +23,18 @@ def _lines(value: str, name: str) -> str:
 
 
 def _markdown(value: str, name: str) -> str:
-    text = value.replace("\\n", "\n")
-    if len(text) > 20_000:
-        raise BadInput(f"{name} has {len(text):,} characters", hint="at most 20,000 are kept")
-    for line in text.splitlines():
-        _plain_line(line, name)
-    return text
+    if len(value) > 20_000 or "\0" in value or not _is_text(value):
+        raise BadInput(f"{name} is too long or not text", hint="at most 20,000 characters of Markdown, in UTF-8")
+    return value.replace("\\n", "\n")
 
 
-def _plain_line(line: str, name: str) -> None:
-    """Markdown indents with spaces and tabs."""
-    plain(line.replace("\t", " ").strip(), name, limit=20_000, empty=True)
+def _is_text(value: str) -> bool:
+    """False for the stand-ins of bytes that are no UTF-8."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _percent(value: str, name: str) -> Decimal | None:

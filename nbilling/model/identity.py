@@ -6,7 +6,7 @@ import os
 import re
 from hashlib import blake2b
 
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -20,13 +20,14 @@ def uuid7(now: int) -> bytes:
 
 def uuid7_time(key: bytes) -> int | None:
     """Microseconds of a version 7 UUID (to the millisecond); None for other versions."""
-    return int.from_bytes(key[:6], "big") * 1000 if key[6] >> 4 == 7 else None
+    return int.from_bytes(key[:6], "big") * 1000 if key[6] >> 4 == 7 and key[8] >> 6 == 2 else None
 
 
 def event_key(customer: str, event_id: str) -> tuple[bytes, str | None]:
     """``(key, text)`` of an event id as sent.
 
-    A canonical UUID is its own key and needs no text beside it, so an export that is read back finds its events. Any
+    Sixteen bytes in UUID form are their own key and need no text beside them, so an export that is read back finds its
+    events. Any
     other id is hashed with its customer, length-prefixed, for two sources that number from 1 must not collide.
     """
     if len(event_id) == 36 and _UUID.fullmatch(event_id):

@@ -14,6 +14,7 @@ from nbilling.model.errors import (
     LedgerBusy,
     LedgerMoved,
     LedgerReadOnly,
+    NewerLedger,
     NotALedger,
     StorageError,
     StorageFull,
@@ -164,6 +165,14 @@ def moved(path: str) -> LedgerMoved:
     return LedgerMoved(
         f"{shown(path)} was renamed, replaced or deleted while it was open",
         hint="open it again; what was acknowledged is in the file that was open",
+    )
+
+
+def newer(path: str, found: int, wanted: int) -> NewerLedger:
+    """The error for a file that this version cannot read."""
+    return NewerLedger(
+        f"{shown(path)} was written by a newer nbilling (schema {found}, this one knows {wanted})",
+        hint="upgrade nbilling",
     )
 
 

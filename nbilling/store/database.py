@@ -19,6 +19,7 @@ from nbilling.store.connection import (
     connect_to_migrate,
     from_os,
     moved,
+    newer,
     prepare_writer,
     refuse_network_filesystem,
     shown,
@@ -27,7 +28,7 @@ from nbilling.store.connection import (
 from nbilling.store.lock import FileLock
 from nbilling.store.migrations import Step
 from nbilling.store.registry import Reader, acquire_writer, release_writer
-from nbilling.store.writer import DEFAULT_TIMEOUT, Writer, newer
+from nbilling.store.writer import DEFAULT_TIMEOUT, Writer
 
 T = TypeVar("T")
 

@@ -163,15 +163,24 @@ def taxes(db: sqlite3.Connection, invoice: int) -> list[TaxRow]:
     return [TaxRow(*row) for row in rows]
 
 
-def billed_of_period(db: sqlite3.Connection, period: int) -> list[tuple[str, int, int]]:
-    """``(status, through_seq, through_at)`` of the finalised invoices that hold usage of a period, in order."""
-    return db.execute(
-        """SELECT i.status, i.through_seq, i.through_at FROM invoice_records i
-        WHERE i.status NOT IN ('draft', 'void')
-        AND EXISTS (SELECT 1 FROM invoice_lines l WHERE l.invoice = i.id AND l.period = ?)
-        ORDER BY i.id""",
+def billed_of_period(db: sqlite3.Connection, period: int) -> list[InvoiceRow]:
+    """The finalised invoices that stand and hold lines of a period, in the order they were issued."""
+    rows = db.execute(
+        f"""SELECT {_COLUMNS} FROM invoice_records i WHERE status NOT IN ('draft', 'void')
+        AND id IN (SELECT invoice FROM invoice_lines WHERE period = ?) ORDER BY finalized_at, id""",
         (period,),
     ).fetchall()
+    return [InvoiceRow(*row) for row in rows]
+
+
+def usage_line(db: sqlite3.Connection, invoice: int, period: int, meter: int) -> tuple[int, LineRow] | None:
+    """``(position, line)`` of what an invoice says of a meter in a period: the one that charges, if one does."""
+    row = db.execute(
+        f"""SELECT position, {", ".join(LineRow._fields)} FROM invoice_lines
+        WHERE invoice = ? AND period = ? AND meter = ? ORDER BY quantity = '0', position LIMIT 1""",
+        (invoice, period, meter),
+    ).fetchone()
+    return (row[0], LineRow(*row[1:])) if row else None
 
 
 def billed_lines(db: sqlite3.Connection, period: int) -> list[LineRow]:

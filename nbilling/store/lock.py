@@ -74,7 +74,20 @@ class FileLock:
 
     def acquire(self, timeout: float) -> bool:
         """Take the lock within ``timeout`` seconds: at once if it is free, else through a thread that waits for it."""
-        return self.try_acquire() or _Wait(self).until(timeout)
+        if self.try_acquire():
+            return True
+        try:
+            return _Wait(self).until(timeout)
+        except RuntimeError:
+            return self._poll(timeout)  # no thread can be started, for one while the interpreter ends
+
+    def _poll(self, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        while not self.try_acquire():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.005)
+        return True
 
     def release(self) -> None:
         """Give the lock up. Does nothing when it is not held."""

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from nbilling.model.errors import NotALedger, StorageError
-from nbilling.store.writer import newer
+from nbilling.store.connection import newer
 
 Step = tuple[str, Callable[[sqlite3.Connection], None]]
 """A name, and a function that executes its statements one by one (never ``executescript``, which commits)."""

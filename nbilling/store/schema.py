@@ -291,6 +291,7 @@ TABLES = (
   amount_minor INTEGER NOT NULL, -- rounded once, half away from zero
   PRIMARY KEY (invoice, position)
 ) STRICT, WITHOUT ROWID""",
+    "CREATE INDEX invoice_lines_period ON invoice_lines (period)",
     """CREATE TABLE invoice_taxes (
   -- one row a rate: rounded on the sum of its lines
   invoice INTEGER NOT NULL REFERENCES invoice_records (id),

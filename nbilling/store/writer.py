@@ -24,8 +24,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from nbilling.model.errors import LedgerBusy, NbillingError, NewerLedger, OutcomeUnknown, StorageError
-from nbilling.store.connection import shown, storage_error
+from nbilling.model.errors import LedgerBusy, NbillingError, OutcomeUnknown, StorageError
+from nbilling.store.connection import newer, shown, storage_error
 from nbilling.store.lock import FileLock
 from nbilling.store.session import NotNow, WriteSession
 
@@ -85,7 +85,7 @@ class Writer:
         self._lock = FileLock(self._session.real)
         self._turn = threading.RLock()  # held by who leads, for one group
         self._leader = 0  # its thread, for the question: is this call made from inside a job?
-        self._mutex = threading.Lock()  # guards the queue; held for a few instructions
+        self._mutex = threading.RLock()  # guards the queue, for a few instructions; a signal handler may call run, too
         self._queue: list[_Job] = []
         self._led = False  # somebody leads, or was woken to lead
         self._closed = False
@@ -178,8 +178,7 @@ class Writer:
         if self._orphan:
             return
         with self._turn:
-            if self._phase:
-                self._repair()
+            self._repair()
             self._take_back(job)
             with self._mutex:
                 self._choose()
@@ -314,10 +313,13 @@ class Writer:
 
     # -- when something went wrong
 
-    def _repair(self) -> None:
-        """Finish the group that an interrupted leader left. The turn is held."""
+    def _repair(self, *, locked: bool = False) -> None:
+        """Finish the group that an interrupted leader left. The turn is held; is the file lock?"""
         if self._phase == _COMMIT_FAILED:
-            self._commit_failed()
+            if locked:
+                self._commit_failed()
+            else:
+                self._commit_failed_before()
         elif self._phase == _OPEN or (self._phase == _COMMITTING and self._session.in_transaction):
             self._session.rollback()
             self._requeue(self._group, [])
@@ -374,11 +376,28 @@ class Writer:
                 typed = StorageError(f"a commit to {shown(self.path)} failed: {error}", hint=_LEFT_OPEN)
             self._fail_group(typed)
         else:
-            self.broken = OutcomeUnknown(
-                f"a commit to {shown(self.path)} failed and could not be undone for certain: {error}",
-                hint="open the ledger again and look whether it was recorded; until then this handle refuses writes",
-            )
-            self._fail_group(self.broken)
+            self._break()
+
+    def _commit_failed_before(self) -> None:
+        """The same, after the leader was interrupted at it and has given the file lock up."""
+        try:
+            locked = self._lock.acquire(CLOSE_TIMEOUT)
+        except StorageError:
+            locked = False
+        try:
+            if locked:
+                self._commit_failed()
+            else:
+                self._break()
+        finally:
+            self._lock.release()
+
+    def _break(self) -> None:
+        self.broken = OutcomeUnknown(
+            f"a commit to {shown(self.path)} failed and could not be undone for certain: {self._failure}",
+            hint="open the ledger again and look whether it was recorded; until then this handle refuses writes",
+        )
+        self._fail_group(self.broken)
 
     def _constraint_failed(self, error: sqlite3.IntegrityError) -> None:
         """A deferred constraint does not hold. Whose, shows when each job runs alone."""
@@ -420,7 +439,7 @@ class Writer:
             self._leader = threading.get_ident()
             try:
                 if self._phase:
-                    self._repair()
+                    self._repair(locked=True)
                 self._run_group()
             finally:
                 self._leader = 0
@@ -440,8 +459,7 @@ class Writer:
     def refuse_all(self, error: NbillingError) -> None:
         """Answer everyone with this error."""
         with self._turn:
-            if self._phase:
-                self._repair()
+            self._repair()
             self._refuse(error)
 
     # -- the end
@@ -452,8 +470,7 @@ class Writer:
             self._closed = True
             self._room.notify_all()
         with self._turn:
-            if self._phase:
-                self._repair()
+            self._repair()
             self._refuse(_closed(self.path))
             self._session.close(self._lock, timeout)
         if self._stand_in is not None:
@@ -501,7 +518,6 @@ class _StandIn:
                 self._writer.refuse_all(error)
             except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
                 self._writer.refuse_all(StorageError(f"the writer failed: {error!r}", hint="report this"))
-            self._lock.release()
             if self._writer.stand_down():
                 self._lock.close()
                 return
@@ -516,11 +532,3 @@ def _copy(error: NbillingError) -> NbillingError:
 
 def _closed(path: str) -> StorageError:
     return StorageError(f"the handle on {shown(path)} is closed", hint="open the ledger again")
-
-
-def newer(path: str, found: int, wanted: int) -> NewerLedger:
-    """The error for a file that this version cannot read."""
-    return NewerLedger(
-        f"{shown(path)} was written by a newer nbilling (schema {found}, this one knows {wanted})",
-        hint="upgrade nbilling",
-    )

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from nbilling.engine import imports as use_case
-from nbilling.engine.imports import load_key_map
 from nbilling.model.clock import format_time, parse_time
 from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.imports import BadLine, ImportOptions
@@ -273,18 +272,6 @@ def test_lines_that_are_read_otherwise_now_are_compared_again(imports: Any) -> N
     assert (report.added, report.conflicts) == (0, 4)
     assert imports.run(lines, options._replace(fields={"request": "request"})).duplicates == 4
     assert imports.totals() == {"acme": (4, 40)}
-
-
-def test_a_key_map_is_loaded_by_the_end_of_its_name(tmp_path: Path) -> None:
-    path = tmp_path / "keys.JSON"
-    path.write_text('\ufeff{"k": "acme"}', "utf-8")
-    assert load_key_map(str(path)) == {"k": "acme"}
-    for name in ("missing.csv", "keys.yaml", ""):
-        with pytest.raises(BadInput):
-            load_key_map(str(tmp_path / name))
-    (tmp_path / "latin.csv").write_bytes(b"k,\xff\n")
-    with pytest.raises(BadInput):
-        load_key_map(str(tmp_path / "latin.csv"))
 
 
 # --- Once, whatever happens -------------------------------------------------------------------------------------------
