@@ -17,6 +17,8 @@ from nbilling.model.text import choice, plain
 from nbilling.store import usage
 
 if TYPE_CHECKING:
+    from nbilling.engine.buffer import UsageBuffer
+    from nbilling.model.events import BadEvent
     from nbilling.model.imports import BadLine, ImportOptions, ImportReport
 
 
@@ -57,6 +59,13 @@ class Metering(UsageTracking, UsageReports, UsageEvents, BulkTracking):
         if report.added:
             self.analyze()
         return report
+
+    def buffered(self, on_bad: Callable[[BadEvent], None], *, limit: int = 1000, delay_seconds: int = 1) -> UsageBuffer:
+        """A buffer whose ``track`` does not wait for the disk; see :class:`nbilling.engine.buffer.UsageBuffer` for what
+        it can lose. ``on_bad`` is told of each event that was refused when it was written."""
+        from nbilling.engine.buffer import UsageBuffer
+
+        return UsageBuffer(self, limit=limit, delay_seconds=delay_seconds, on_bad=on_bad)
 
     def analyze(self) -> None:
         """Lets SQLite learn how full its indexes are: worth it after an import."""

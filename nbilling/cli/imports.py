@@ -12,15 +12,18 @@ import click
 from nbilling.cli.common import billing
 from nbilling.cli.output import note, show
 from nbilling.model.errors import BadInput
+from nbilling.model.events import BadEvent
 from nbilling.model.imports import CUSTOMER_FROM, FORMATS, BadLine, ImportOptions, ImportReport
 
+EVENT_FORMATS = ("ndjson", "csv")
+ALL_FORMATS = (*FORMATS, *EVENT_FORMATS)
 NAMED = 10
 """So many bad lines are named on stderr; ``--errors`` keeps them all."""
 
 
 @click.command("import")
 @click.argument("file")
-@click.option("--format", "log_format", type=click.Choice(FORMATS), default="combined", show_default=True)
+@click.option("--format", "log_format", type=click.Choice(ALL_FORMATS), default="combined", show_default=True)
 @click.option("--docker", is_flag=True, help="Each line is wrapped by docker's json-file driver.")
 @click.option("--customer", default="", help="One customer for the whole log.")
 @click.option("--customer-from", type=click.Choice(CUSTOMER_FROM), help="Who a line is billed to.")
@@ -54,17 +57,22 @@ def import_log(
     errors: str | None,
     output_format: str | None,
 ) -> None:
-    """Import an access log; FILE may be - for stdin, and may be gzip.
+    """Import an access log, or usage events; FILE may be - for stdin, and a log may be gzip.
 
-    Each line is one API request and the bytes it sent, at its own time. The same file again, a copy of it, or its
-    continuation after rotation adds only what is new.
+    Each line of a log is one API request and the bytes it sent, at its own time. The same file again, a copy of it,
+    or its continuation after rotation adds only what is new. With --format ndjson or csv each line is an event with
+    customer, meter, amount, id, at, dimension and metadata; an id makes the import repeatable.
 
     \b
     Example:
       nbilling usage import access.log --customer acme
       docker logs proxy | nbilling usage import - --customer-from user
       nbilling usage import api.json --format json --key-map keys.toml --key-field api_key
+      nbilling usage import events.ndjson --format ndjson
     """
+    if log_format in EVENT_FORMATS:
+        _import_events(ctx, file, log_format, customer, strict, errors, output_format)
+        return
     options = ImportOptions(
         format=log_format,
         docker=docker,
@@ -85,6 +93,32 @@ def import_log(
     _say(report, output_format)
     if report.lines and report.bad == report.lines:
         raise BadInput(f"none of {report.lines:,} lines could be taken", hint="check --format and the customer option")
+
+
+def _import_events(
+    ctx: click.Context,
+    file: str,
+    event_format: str,
+    customer: str,
+    strict: bool,
+    errors: str | None,
+    output_format: str | None,
+) -> None:
+    """Events, a thousand a commit. Bad ones are named by their number among the events."""
+
+    def refused(event: BadEvent) -> None:
+        tell(BadLine(event.number, event.code, event.message, f"{event.number}\t{event.message}".encode()))
+
+    with billing(ctx) as ledger, _input(file) as stream, _bad_lines(errors) as tell:
+        on_bad = None if strict else refused
+        report = ledger.usage.import_events(stream, event_format, customer=customer, on_bad=on_bad)
+        if report.added:
+            ledger.usage.analyze()
+    if report.bad > NAMED:
+        note(f"and {report.bad - NAMED:,} more events were not taken; --errors FILE keeps them")
+    show(report._asdict(), output_format)
+    if report.events and report.bad == report.events:
+        raise BadInput(f"none of {report.events:,} events could be taken", hint="check --format and the fields")
 
 
 def _say(report: ImportReport, output_format: str | None) -> None:

@@ -13,8 +13,9 @@ from nbilling.model.clock import FUTURE_TOLERANCE, HOUR, LATEST, parse_time
 from nbilling.model.errors import BadInput, Conflict, NbillingError
 from nbilling.model.events import BadEvent, BulkReport, UsageEvent
 from nbilling.model.identity import event_key, uuid7, uuid7_time
-from nbilling.model.text import MAX_INTEGER, plain
+from nbilling.model.text import MAX_INTEGER, choice, plain
 from nbilling.model.text import customer_id as valid_customer_id
+from nbilling.rules.event_lines import csv_events, ndjson_events
 from nbilling.rules.usage import base_amount, check_amount, event_time, metadata_text
 from nbilling.store import usage
 from nbilling.store.customers import CustomerRow
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 BATCH = 1000
+FORMATS = ("ndjson", "csv")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _FIELDS = frozenset(UsageEvent._fields)
@@ -56,7 +58,7 @@ class BulkTracking:
 
     def track_many(
         self,
-        events: Iterable[UsageEvent | Mapping[str, Any]],
+        events: Iterable[UsageEvent | Mapping[str, Any] | NbillingError],
         *,
         batch: int = BATCH,
         on_bad: Callable[[BadEvent], None] | None = None,
@@ -66,7 +68,7 @@ class BulkTracking:
 
         Without ``on_bad`` the first event that is wrong raises, and nothing of its batch is recorded; with it, it is
         called for each of them and the others go on. Events with an id or a time may be sent again: known ones are
-        counted as duplicates.
+        counted as duplicates. An event that could not even be read may be given as its error.
         """
         report = BulkReport()
         pending: list[_Checked] = []
@@ -89,7 +91,26 @@ class BulkTracking:
             report = self._record(pending, report, on_bad)
         return report._replace(events=read, bad=report.bad + bad)
 
-    def _check(self, number: int, event: UsageEvent | Mapping[str, Any]) -> _Checked:
+    def import_events(
+        self,
+        lines: Iterable[bytes],
+        format: str,
+        *,
+        customer: str = "",
+        on_bad: Callable[[BadEvent], None] | None = None,
+        progress: Callable[[BulkReport], None] | None = None,
+    ) -> BulkReport:
+        """Records events from lines of ``ndjson`` or ``csv``. ``customer``: whose they are where a line says nothing.
+
+        Numbers of bad events count events, not lines: empty lines and a CSV's header are left out.
+        """
+        choice(format, "format", FORMATS)
+        events = ndjson_events(lines, customer) if format == "ndjson" else csv_events(lines, customer)
+        return self.track_many(events, on_bad=on_bad, progress=progress)
+
+    def _check(self, number: int, event: UsageEvent | Mapping[str, Any] | NbillingError) -> _Checked:
+        if isinstance(event, NbillingError):
+            raise event
         if not isinstance(event, UsageEvent):
             event = _from_mapping(event)
         customer, name, amount, event_id, at, dimension, metadata, set_level = event

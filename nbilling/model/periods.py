@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from nbilling.model.clock import DAY, MINUTE
+from nbilling.model.clock import DAY, MINUTE, SECOND
 from nbilling.model.errors import BadInput
 
 if TYPE_CHECKING:
@@ -137,3 +137,9 @@ def day_start(zone: str, day: int) -> int:
         return day * DAY
     local = datetime.combine(to_date(day), datetime.min.time(), tzinfo=zone_info(zone))
     return (local.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+def hour_start(zone: str, at: int) -> int:
+    """When the hour of a zone's clocks began that an instant lies in: not every zone's hours are those of UTC."""
+    local = (_EPOCH + timedelta(microseconds=at)).astimezone(zone_info(zone))
+    return at - local.minute * MINUTE - local.second * SECOND - local.microsecond

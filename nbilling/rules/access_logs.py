@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from nbilling.model.clock import SECOND
+from nbilling.model.clock import LATEST, SECOND
 from nbilling.model.errors import BadInput
 
 MAX_LINE = 65_536
@@ -111,8 +111,8 @@ def _hour(day_and_hour: bytes, zone: bytes) -> int:
     except (KeyError, ValueError):
         raise Unreadable("time") from None
     seconds = (moment - _EPOCH).days * 86_400 + moment.hour * 3_600 - _offset(zone)
-    if seconds < 0:
-        raise Unreadable("time", "it is before 1970")
+    if not 0 <= seconds <= LATEST // SECOND:
+        raise Unreadable("time", "the year is impossible")
     if len(_hours) >= _MOST_HOURS:
         _hours.clear()
     _hours[day_and_hour, zone] = at = seconds * SECOND

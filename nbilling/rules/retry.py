@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from nbilling.model.clock import DAY, HOUR, LATEST, MINUTE, SECOND
-from nbilling.model.outbox import RECONCILE, SEND, Delivered, NotDone, Outcome, Refused, Traits
+from nbilling.model.outbox import RECONCILE, SEND, Delivered, NotDone, Outcome, Refused, Retry, Traits
 
 Draw = Callable[[int], int]
 """A random whole number of ``[0, n)``."""
@@ -34,6 +34,35 @@ GIVE_UP_AFTER = 4 * DAY
 LEAST_ATTEMPTS = 10
 MOST_CRASHES = 8
 """Attempts after which a handler that fails with an error of its own is not called again."""
+
+
+def backoff(attempts: int, draw: Draw) -> int:
+    """Microseconds to wait after so many attempts: exponential with full jitter, so that a crowd spreads out."""
+    return draw(min(LONGEST_BACKOFF, BASE << min(attempts - 1, 20)) + 1)
+
+
+def retry_after(value: int | str | None, now: int) -> int:
+    """Microseconds that a ``Retry-After`` asks for (RFC 9110 10.2.3: seconds or a date). Nonsense asks for nothing."""
+    if value is None:
+        return 0
+    text = str(value).strip()
+    if text.isascii() and text.isdigit():
+        return min(int(text[:12]) * SECOND, LONGEST_WAIT)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        date = parsedate_to_datetime(text)
+        at = int(date.timestamp()) * SECOND
+    except (TypeError, ValueError, OverflowError):
+        return 0
+    return min(max(at - now, 0), LONGEST_WAIT)
+
+
+def gives_up(attempts: int, failing_for: int, crashed: bool = False) -> bool:
+    """Whether a message that failed again is left to a person. A handler that crashes is at fault itself."""
+    if crashed and attempts >= MOST_CRASHES:
+        return True
+    return attempts >= LEAST_ATTEMPTS and failing_for >= GIVE_UP_AFTER
 
 
 class Standing(NamedTuple):
@@ -74,9 +103,7 @@ def after(
     """What an outcome makes of a message."""
 
     def verdict(state: str, wake_at: int, uncertain: bool) -> Verdict:
-        return Verdict(
-            state, wake_at, standing.generation, uncertain, standing.astray, standing.first_sent_at
-        )  # fmt: skip
+        return Verdict(state, wake_at, standing.generation, uncertain, standing.astray, standing.first_sent_at)
 
     if isinstance(outcome, Delivered):
         return verdict("done", NEVER, False)
@@ -84,10 +111,12 @@ def after(
         return verdict("dead", NEVER, False)
     if isinstance(outcome, NotDone):
         return _again(standing, now, traits)
-    certain = action == SEND and outcome.__class__.__name__ == "Retry"
+    certain = action == SEND and isinstance(outcome, Retry)
     if gives_up(standing.attempts, now - standing.failing_since, crashed):
         return verdict("dead", NEVER, not certain)
-    wait = _wait(outcome, standing.attempts, now, draw)
+    wait = backoff(standing.attempts, draw)
+    if isinstance(outcome, Retry):
+        wait += retry_after(outcome.after, now)
     return verdict("pending" if certain else "unknown", now + wait, not certain)
 
 

@@ -14,6 +14,7 @@ from nbilling.model.errors import (
     LedgerBusy,
     LedgerMoved,
     LedgerReadOnly,
+    NbillingError,
     NewerLedger,
     NotALedger,
     StorageError,
@@ -174,6 +175,18 @@ def newer(path: str, found: int, wanted: int) -> NewerLedger:
         f"{shown(path)} was written by a newer nbilling (schema {found}, this one knows {wanted})",
         hint="upgrade nbilling",
     )
+
+
+def closed(path: str) -> StorageError:
+    """The error for a handle that was closed."""
+    return StorageError(f"the handle on {shown(path)} is closed", hint="open the ledger again")
+
+
+def copy_of(error: NbillingError) -> NbillingError:
+    """One for each thread that raises it: a shared exception would collect everyone's tracebacks."""
+    copy = type(error)(error.message, hint=error.hint)
+    copy.__cause__ = error.__cause__
+    return copy
 
 
 def from_os(error: OSError, path: str) -> StorageError:

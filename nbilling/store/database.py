@@ -16,6 +16,7 @@ from weakref import WeakSet
 from nbilling.model.errors import BadInput, LedgerBusy, LedgerMissing, NotALedger, StorageError
 from nbilling.store import migrations
 from nbilling.store.connection import (
+    closed,
     connect_to_migrate,
     from_os,
     moved,
@@ -149,7 +150,7 @@ class Ledger:
 
     def _refuse_if_unusable(self) -> None:
         if self._closed:
-            raise StorageError(f"the handle on {shown(self.path)} is closed", hint="open the ledger again")
+            raise closed(self.path)
         if _inode(self.path) != self._inode:
             raise moved(self.path)
 

@@ -25,9 +25,10 @@ from collections.abc import Callable
 from typing import Any
 
 from nbilling.model.errors import LedgerBusy, NbillingError, OutcomeUnknown, StorageError
-from nbilling.store.connection import newer, shown, storage_error
+from nbilling.store.connection import closed, copy_of, newer, shown, storage_error
 from nbilling.store.lock import FileLock
 from nbilling.store.session import NotNow, WriteSession
+from nbilling.store.stand_in import StandIn
 
 DEFAULT_TIMEOUT = 30.0
 """Seconds a call waits for its turn before LedgerBusy."""
@@ -96,7 +97,7 @@ class Writer:
         self._phase = _IDLE
         self._failure: sqlite3.Error | MemoryError | None = None
         self._orphan = False  # this process is a fork of the one that made it
-        self._stand_in: _StandIn | None = None
+        self._stand_in: StandIn | None = None
 
     # -- the caller's side
 
@@ -140,9 +141,9 @@ class Writer:
                     )
                 self._room.wait(left)
             if self._closed:
-                raise _closed(self.path)
+                raise closed(self.path)
             if self.broken is not None:
-                raise _copy(self.broken)
+                raise copy_of(self.broken)
             self._queue.append(job)
             lead = not self._led
             self._led = True
@@ -224,7 +225,7 @@ class Writer:
         self._phase = _OPEN
         try:
             if self._closed or self.broken is not None:
-                raise self.broken or _closed(self.path)
+                raise self.broken or closed(self.path)
             connection, version = self._session.begin()
         except NotNow:
             self._phase = _IDLE
@@ -342,7 +343,7 @@ class Writer:
     def _fail_group(self, error: NbillingError) -> None:
         for job in self._group:
             if job.error is None:
-                job.error = _copy(error)
+                job.error = copy_of(error)
         self._phase = _ANSWERED
 
     def _transaction_lost(self, culprit: _Job) -> None:
@@ -420,7 +421,7 @@ class Writer:
     def _call_stand_in(self) -> None:
         try:
             if self._stand_in is None or not self._stand_in.thread.is_alive():
-                self._stand_in = _StandIn(self, self._lock)
+                self._stand_in = StandIn(self, self._lock)
             self._stand_in.called.set()
         except RuntimeError:
             # No more threads: stay in the lead, and poll.
@@ -471,7 +472,7 @@ class Writer:
             self._room.notify_all()
         with self._turn:
             self._repair()
-            self._refuse(_closed(self.path))
+            self._refuse(closed(self.path))
             self._session.close(self._lock, timeout)
         if self._stand_in is not None:
             self._stand_in.called.set()
@@ -495,40 +496,3 @@ class Writer:
         """In the child: this writer is the parent's. Never touch its connection again; its lock is closed already."""
         self._orphan = True
         self._session.abandon()
-
-
-class _StandIn:
-    """A thread that waits in the kernel for the file lock and leads while other processes are at work too."""
-
-    def __init__(self, writer: Writer, lock: FileLock) -> None:
-        self.called = threading.Event()
-        self._writer = writer
-        self._lock = FileLock(lock.ledger)
-        self.thread = threading.Thread(target=self._work, name="nbilling-writer", daemon=True)
-        self.thread.start()
-
-    def _work(self) -> None:
-        while True:
-            self.called.wait()
-            try:
-                self._lock.wait()
-                if self._writer.lead_with(self._lock):
-                    continue
-            except StorageError as error:
-                self._writer.refuse_all(error)
-            except BaseException as error:  # noqa: BLE001 - nobody may be left waiting
-                self._writer.refuse_all(StorageError(f"the writer failed: {error!r}", hint="report this"))
-            if self._writer.stand_down():
-                self._lock.close()
-                return
-
-
-def _copy(error: NbillingError) -> NbillingError:
-    """One for each thread that raises it: a shared exception would collect everyone's tracebacks."""
-    copy = type(error)(error.message, hint=error.hint)
-    copy.__cause__ = error.__cause__
-    return copy
-
-
-def _closed(path: str) -> StorageError:
-    return StorageError(f"the handle on {shown(path)} is closed", hint="open the ledger again")

@@ -35,7 +35,9 @@ def line(second: int, *, user: str = "-", size: object = 10, path: str = "/a", s
 
 def as_json(second: int, **fields: Any) -> bytes:
     at = format_time(parse_time("2026-05-17T00:00:00Z") + second * 1_000_000)
-    return json.dumps({"time_iso8601": at, "status": 200, "body_bytes_sent": 10, "request": "GET / H"} | fields).encode()
+    return json.dumps(
+        {"time_iso8601": at, "status": 200, "body_bytes_sent": 10, "request": "GET / H"} | fields
+    ).encode()
 
 
 @pytest.fixture
@@ -327,7 +329,9 @@ def sums(path: Path) -> tuple[int, int]:
     with nbilling.open(path) as ledger:
         current = dict(
             ledger.ledger.read()
-            .execute("SELECT m.name, sum(r.amount) FROM rollups r JOIN meters m ON m.id = r.meter WHERE grain = 0 GROUP BY 1")
+            .execute(
+                "SELECT m.name, sum(r.amount) FROM rollups r JOIN meters m ON m.id = r.meter WHERE grain = 0 GROUP BY 1"
+            )
             .fetchall()
         )
     return current["api_requests"], current["bandwidth"]

@@ -75,7 +75,9 @@ def test_a_compressed_log_larger_than_a_block_is_whole(monkeypatch: pytest.Monke
         assert b"\n".join(all_of(RawLines(io.BytesIO(gzip.compress(data))), 7)) + b"\n" == data
 
 
-@pytest.mark.parametrize("damage", [lambda packed: packed[:-9], lambda packed: packed[:40] + b"\xff" * 40 + packed[80:]])
+@pytest.mark.parametrize(
+    "damage", [lambda packed: packed[:-9], lambda packed: packed[:40] + b"\xff" * 40 + packed[80:]]
+)
 def test_a_damaged_compressed_log_is_an_error(damage: object) -> None:
     packed = gzip.compress(os.urandom(500).hex().encode())
     with pytest.raises(BadInput, match="compressed log"):
@@ -90,7 +92,7 @@ def test_of_an_endless_line_only_the_beginning_is_kept() -> None:
             self.left -= 1
             return b"x" * (1 << 16) if self.left > 0 else b"\nnext\n"[: 6 * (self.left == 0)]
 
-    found = all_of(RawLines(Endless()))  # type: ignore[arg-type]
+    found = all_of(RawLines(Endless()))
     assert len(found[0]) > MAX_LINE
     assert len(found[0]) < MAX_LINE + (1 << 17)
     assert found[1:] == [b"next"]

@@ -244,7 +244,12 @@ views = st.tuples(st.integers(0, 85), st.integers(1, 90)).map(lambda pair: range
     st.integers(0, 12),
 )
 def test_any_mixture_of_heads_tails_rotations_and_copies_counts_each_line_once(
-    new_imports: Callable[[], Any], killed: type[BaseException], parts: list[range], repeats: set[int], batch: int, kill: int
+    new_imports: Callable[[], Any],
+    killed: type[BaseException],
+    parts: list[range],
+    repeats: set[int],
+    batch: int,
+    kill: int,
 ) -> None:
     lines = written(repeats)
     imports = new_imports()

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbilling.model.clock import LATEST, SECOND
+from nbilling.model.clock import LATEST, SECOND, format_time
 from nbilling.rules.access_logs import (
     MAX_BYTES,
     MAX_ENDPOINT,
@@ -179,7 +179,7 @@ def test_a_line_cut_anywhere_is_refused_and_never_taken_for_a_shorter_one() -> N
 def test_the_message_is_one_line_without_the_text_of_the_log() -> None:
     for reason in REASONS:
         assert "\n" not in str(Unreadable(reason))
-    with pytest.raises(Unreadable, match="^the status is not three digits$"):
+    with pytest.raises(Unreadable, match=r"^the status is not three digits$"):
         line_parser("combined")(combined(status=b"\x1b[31m"))
 
 
@@ -239,7 +239,7 @@ def test_a_client_cannot_move_the_customer_of_a_billing_line_by_its_user_agent()
         ("1431849932120001", AT + 120_001),
         ("0", 0),
         ("29/Feb/2024:00:00:00 +0000", 1_709_164_800 * SECOND),
-        ("9999-12-31T23:59:59Z", LATEST),
+        (format_time(LATEST), LATEST),
     ],
 )
 def test_times_are_read_in_every_form_that_logs_have(text: str, at: int) -> None:
@@ -260,6 +260,7 @@ def test_times_are_read_in_every_form_that_logs_have(text: str, at: int) -> None
         "1e9",
         "123456789012",
         "NaN",
+        "9999-12-31T23:59:59Z",
         "1431849932.",
         "17/May/2015:08:05:32 +0000\n",
     ],
@@ -271,7 +272,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 
 @given(
-    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(9999, 12, 30)),
+    st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(8999, 12, 30)),
     st.integers(min_value=-14 * 60, max_value=14 * 60),
 )
 def test_any_time_in_any_zone_is_the_microsecond_that_datetime_says(moment: datetime, minutes: int) -> None:
