@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from nbilling.cli.common import billing, format_option, values
+from nbilling.cli.context import billing, format_option, values
 from nbilling.cli.output import show
 
 F = TypeVar("F", bound=Callable[..., Any])

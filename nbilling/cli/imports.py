@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from nbilling.cli.common import billing
+from nbilling.cli.context import billing
 from nbilling.cli.output import note, show
 from nbilling.model.errors import BadInput
 from nbilling.model.events import BadEvent

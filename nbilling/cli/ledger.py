@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nbilling.cli.common import billing, format_option, path_of
+from nbilling.cli.context import billing, format_option, path_of
 from nbilling.cli.output import note, show, write
 
 EXIT_CODES = """\
@@ -26,6 +26,7 @@ def init(ctx: click.Context) -> None:
 
     \b
     Example:
+      nbilling init
       nbilling --db billing.db init
     """
     make(ctx)

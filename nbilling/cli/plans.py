@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nbilling.cli.common import billing, format_option
+from nbilling.cli.context import billing, format_option
 from nbilling.cli.ledger import make
 from nbilling.cli.output import chosen_format, show, write
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nbilling.cli.common import billing, format_option
+from nbilling.cli.context import billing, format_option
 from nbilling.cli.ledger import make
 from nbilling.cli.output import chosen_format, note, show, write
 from nbilling.model.errors import EXIT_OK, EXIT_REFUSED

@@ -26,6 +26,7 @@ from nbilling.documents.page import (
 )
 from nbilling.model.documents import DocumentLine, InvoiceDocument, UsageSeries
 
+_HEADING = Decimal("0.9")  # headings are smaller than what is below them
 _COMFORTABLE = Decimal(36)  # em that numbers may take of a line of about 53
 
 
@@ -214,10 +215,10 @@ def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[str]:
     for index, column in enumerate(columns):
         if column.name == "unit":
             longest = max((len(row.cells[index].text) for row in rows), default=0)
-            wide = min(Decimal(10), max(Decimal("0.55") * longest, width(column.label) * Decimal("0.85"))) + 1
+            wide = min(Decimal(10), max(Decimal("0.6") * longest, width(column.label) * _HEADING)) + 1
         else:
             widest = max((width(row.cells[index].text + row.cells[index].padding) for row in rows), default=Decimal(0))
-            wide = max(widest, width(column.label) * Decimal("0.85")) + Decimal("1.4")
+            wide = max(widest, width(column.label) * _HEADING) + Decimal("1.4")
         rules.append(f"col.{column.name}{{width:{wide:.2f}em}}")
         together += wide
     if together > _COMFORTABLE:

@@ -58,7 +58,12 @@ def _cleaned(html: str) -> str:
     import nh3
 
     return nh3.clean(
-        html, tags=_TAGS, attributes=_ATTRIBUTES, url_schemes=_SCHEMES, link_rel="noopener noreferrer nofollow"
+        html,
+        tags=_TAGS,
+        attributes=_ATTRIBUTES,
+        url_schemes=_SCHEMES,
+        url_relative="deny",  # a document has no place of its own that a link could be relative to
+        link_rel="noopener noreferrer nofollow",
     )
 
 

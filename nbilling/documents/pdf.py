@@ -25,7 +25,11 @@ from nbilling.model.errors import MissingLibrary
 PDF_VARIANT = "pdf/a-3b"
 DEBIAN_PACKAGES = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core"
 
-_FONTS = (("Inter-Regular.ttf", 400), ("Inter-SemiBold.ttf", 600))
+_FONTS = (
+    ("Inter-Regular.ttf", "font-weight:400"),
+    ("Inter-SemiBold.ttf", "font-weight:600"),
+    ("Inter-Italic.ttf", "font-weight:400;font-style:italic"),
+)
 _rendering = threading.Lock()
 _engine: _Engine | None = None
 
@@ -42,15 +46,15 @@ class _Engine:
         # Nothing but what is inside the document: no network, no file of this machine.
         self.fetcher = URLFetcher(allowed_protocols=("data",), allow_redirects=False)
         self.fonts = FontConfiguration()
-        faces = "".join(_font_face(name, weight) for name, weight in _FONTS)
+        faces = "".join(_font_face(name, style) for name, style in _FONTS)
         self.sheets = [
             weasyprint.CSS(string=text, font_config=self.fonts, url_fetcher=self.fetcher) for text in (faces, sheet())
         ]
 
 
-def _font_face(name: str, weight: int) -> str:
+def _font_face(name: str, style: str) -> str:
     content = (files(__package__) / "templates" / "fonts" / name).read_bytes()
-    return f"@font-face{{font-family:Inter;font-weight:{weight};src:url({data_uri(content, 'font/ttf')})}}"
+    return f"@font-face{{font-family:Inter;{style};src:url({data_uri(content, 'font/ttf')})}}"
 
 
 def _the_engine() -> _Engine:

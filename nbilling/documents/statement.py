@@ -85,7 +85,7 @@ def _widths(columns: list[Column], rows: list[StatementRow]) -> list[str]:
     rules = [f"col.day{{width:{max(width(row.day) for row in rows) + 1:.2f}em}}"]
     for column in columns:
         widest = max(width(getattr(row, column.name)) for row in rows)
-        wide = max(widest, width(column.label) * Decimal("0.85")) + Decimal("1.4")
+        wide = max(widest, width(column.label) * Decimal("0.9")) + Decimal("1.4")
         rules.append(f"col.{column.name}{{width:{wide:.2f}em}}")
     return rules
 

@@ -117,8 +117,8 @@ def _rereadable(lines: BinaryIO | Iterable[bytes]) -> Iterator[BinaryIO]:
             while block := lines.read(1 << 20):
                 copy.write(block)
         else:
-            for line in lines:
-                copy.write(line.removesuffix(b"\n") + b"\n")
+            for some in RawLines(lines).lists(BATCH_LINES):
+                copy.writelines(line + b"\n" for line in some)
         copy.seek(0)
         yield copy  # type: ignore[misc]
 

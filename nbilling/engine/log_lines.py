@@ -58,7 +58,10 @@ class RawLines:
         # read1 returns what a pipe holds now; read would wait until the block is full.
         read = getattr(stream, "read1", stream.read)
         while size := min(_BLOCK, self._limit - self.consumed) if self._limit is not None else _BLOCK:
-            block = read(size)
+            try:
+                block = read(size)
+            except OSError as error:
+                raise BadInput(f"the log cannot be read: {error.strerror or error!s:.100}", hint="check it") from error
             if not isinstance(block, bytes):
                 raise BadInput("the log was opened as text", hint="open the file in binary mode")
             if not block:

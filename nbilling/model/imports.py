@@ -27,7 +27,9 @@ class ImportOptions(NamedTuple):
 
     ``customer``: one for the whole log. ``customer_field``: a field of the line. ``key_map`` (key to customer) with
     ``key_field``. ``customer_from``: one of :data:`CUSTOMER_FROM`. A field that the client writes itself counts only
-    with ``trust_header_customer``. ``unattributed``: who pays for lines that name nobody; without it they are bad.
+    with ``trust_header_customer``. Mind that ``host`` is what the client asked for, and ``user`` what it called itself,
+    unless the server turns away other hosts and wrong passwords. ``unattributed``: who pays for lines that name nobody;
+    without it they are bad.
 
     ``source`` keeps apart logs that must not be compared: two servers, or one log that is billed twice on purpose.
     ``fields`` maps our names to those of a JSON log. ``strict``: nothing is imported where one line is bad.
@@ -75,8 +77,11 @@ class ImportReport(NamedTuple):
 
     ``requests`` and ``bytes`` are what the lines hold that have a customer, new or not: ``requests`` is ``added`` plus
     ``duplicates``. ``bad`` includes ``unattributed`` and ``conflicts`` (imported before with other content or for
-    another customer). ``skipped``: standard error in a docker log. ``unfinished``: the last line has no line break yet
-    and cannot be read; it is left for the next import.
+    another customer). ``skipped``: standard error in a docker log.
+
+    ``unfinished``: the last line has no line break yet and cannot be read; it is left for the next import. One that can
+    be read is taken, so if it was only the beginning of a line, the whole line will be another request. nginx writes
+    whole lines; of the formats only ``billing`` can be cut so that it still reads.
     """
 
     lines: int = 0

@@ -236,10 +236,19 @@ def close(db: sqlite3.Connection, row: OutboxRow, now: int, **values: int | str)
     )
 
 
-def open_rows(db: sqlite3.Connection) -> list[OutboxRow]:
-    """Every message that is neither done nor dropped, oldest first."""
-    rows = db.execute(_SELECT + "WHERE o.state NOT IN ('done', 'dropped') ORDER BY o.id").fetchall()
-    return [OutboxRow(*row) for row in rows]
+def mark_restored(db: sqlite3.Connection, now: int, never: int, actor: str, reason: str) -> int:
+    """Everything open may have happened already, and waits to be looked into. Returns how many there are."""
+    db.execute(
+        """UPDATE outbox SET state = CASE state WHEN 'dead' THEN 'dead' ELSE 'unknown' END, wake_at = ?, token = 0,
+          held = 0, uncertain = 1, astray = 1, reason = ?, updated_at = ? WHERE state NOT IN ('done', 'dropped')""",
+        (never, reason, now),
+    )
+    return db.execute(
+        """INSERT INTO outbox_attempts (message, at, event, state, generation, token, actor, reason)
+        SELECT id, ?, 'restored', state, generation, 0, ?, ? FROM outbox
+        WHERE state NOT IN ('done', 'dropped') ORDER BY id""",
+        (now, actor, reason),
+    ).rowcount
 
 
 def note(
@@ -293,10 +302,13 @@ def page(
     db: sqlite3.Connection, states: Iterable[str], kind: str, customer: int, after: int, limit: int
 ) -> list[OutboxRow]:
     """Messages in the order of their numbers. ``kind`` empty, ``customer`` -1: any."""
+    wanted = list(states)
+    # Said in the words of the index, or the few that are open are looked for among all that ever were.
+    is_open = "" if {"done", "dropped"} & set(wanted) else "AND o.state NOT IN ('done', 'dropped') "
     rows = db.execute(
-        _SELECT + """WHERE o.id > ? AND o.state IN (SELECT value FROM json_each(?))
+        f"""{_SELECT} WHERE o.id > ? AND o.state IN (SELECT value FROM json_each(?)) {is_open}
         AND (? = '' OR o.kind = ?) AND (? < 0 OR o.customer = ?) ORDER BY o.id LIMIT ?""",
-        (after, json.dumps(list(states)), kind, kind, customer, customer, limit),
+        (after, json.dumps(wanted), kind, kind, customer, customer, limit),
     ).fetchall()
     return [OutboxRow(*row) for row in rows]
 

@@ -202,17 +202,14 @@ class Writer:
                 if self._phase:
                     self._repair()
                 try:
-                    mine = self._lock.try_acquire()
-                except StorageError as error:
-                    self._refuse(error)
-                else:
-                    if not mine:
+                    if not self._lock.try_acquire():
                         self._call_stand_in()
                         return
-                    try:
-                        self._run_group()
-                    finally:
-                        self._lock.release()
+                    self._run_group()
+                except StorageError as error:
+                    self._refuse(error)  # the lock file cannot be used
+                finally:
+                    self._lock.release()
                 with self._mutex:
                     self._choose()
             finally:

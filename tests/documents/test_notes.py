@@ -63,13 +63,14 @@ def test_raw_html_is_shown_as_the_text_that_it_is(source: str) -> None:
         "[x](file:///etc/passwd)",
         "[x](vbscript:x)",
         "[x](//evil.example/x)",
+        "[x](/account)",
+        "[x](#top)",
         "<javascript:alert(1)>",
         "[x][1]\n\n[1]: javascript:alert(1)",
     ],
 )
 def test_a_link_goes_to_the_web_or_to_mail_or_nowhere(source: str) -> None:
-    assert not re.search(r"href=\"(?!https?:|mailto:|//evil)", markdown_html(source))
-    assert "javascript:" not in "".join(re.findall(r"<[^>]*>", markdown_html(source)))
+    assert "href" not in markdown_html(source)
 
 
 def test_pictures_are_left_out() -> None:

@@ -24,8 +24,6 @@ from nbilling.model.imports import BadLine, ImportOptions
 REAL_LOG = Path(__file__).resolve().parents[3] / "shared/data/logs/elastic_nginx_logs_first28020.log"
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-Any_ = Any  # the fixtures of conftest.py have no importable types
-
 
 def line(second: int, *, user: str = "-", size: object = 10, path: str = "/a", status: object = 200) -> bytes:
     hour, minute = divmod(second // 60, 60)
@@ -204,6 +202,12 @@ def test_an_unfinished_last_line_is_left_for_the_next_import(imports: Any) -> No
     report = imports.run(io.BytesIO(data))
     assert (report.lines, report.added, report.unfinished) == (3, 1, False)
     assert imports.run(io.BytesIO(data + b"\r\n" + line(4))).added == 1
+
+
+def test_a_last_line_that_reads_is_taken_and_if_it_grows_it_was_another_one(imports: Any) -> None:
+    text = line(1).rsplit(b" ", 1)[0] + b" customer_id=c service=api endpoint=/ method=GET"
+    options = ImportOptions(format="billing", customer="acme")
+    assert [imports.run(io.BytesIO(data), options).added for data in (text[:-1], text, text + b"\n")] == [1, 1, 0]
 
 
 def test_a_log_may_be_called_anything(imports: Any) -> None:

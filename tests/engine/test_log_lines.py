@@ -7,6 +7,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -119,6 +120,23 @@ def test_a_pipe_is_read_while_it_is_written() -> None:
         seen.extend(RawLines(stream).lists(10))
     thread.join()
     assert [line for lines in seen for line in lines] == [b"line %d" % number for number in range(1000)]
+
+
+def test_a_log_that_cannot_be_read_is_said_so(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(BadInput, match="Is a directory"):
+            all_of(RawLines(_Descriptor(descriptor)))
+    finally:
+        os.close(descriptor)
+
+
+class _Descriptor(io.RawIOBase):
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def read(self, size: int = -1) -> bytes:
+        return os.read(self.descriptor, size)
 
 
 def test_an_iterable_is_not_read_ahead_of_what_is_asked_for() -> None:

@@ -42,8 +42,6 @@ def test_a_canonical_uuid_is_its_own_key(customer: str, value: uuid.UUID) -> Non
         "018F0000-0000-7000-8000-000000000000",  # capitals would read back in small letters
         "{018f0000-0000-7000-8000-000000000000}",
         "018f000000007000800000000000000000",
-        "018f0000-0000-0000-8000-000000000000",  # no version
-        "018f0000-0000-7000-c000-000000000000",  # another variant
         "018f0000-0000-7000-8000-00000000000０",
         "42",
     ],

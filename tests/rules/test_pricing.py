@@ -79,6 +79,8 @@ def test_the_steps_add_up_to_the_amount_and_each_says_what_it_is(
     for step in rating.steps:
         assert step.description
         assert "\n" not in step.description
+        if step.unit_price is not None:
+            assert step.amount == step.quantity * Fraction(step.unit_price)
 
 
 @given(models, st.lists(quantities, min_size=2, max_size=5).map(sorted), scales)
@@ -284,12 +286,19 @@ def test_a_correction_takes_turnover_back_at_the_rate_but_earns_nothing() -> Non
     model = Percentage("10", fixed="1")
     assert rate(model, 60, transactions=[100, -40]).amount == 7
     assert rate(model, -50, transactions=[50, -100]).amount == 0
-    assert rate(model, -50, transactions=[50, -100]).steps[-1].kind == "floor"
+    steps = rate(model, -50, transactions=[50, -100]).steps
+    assert steps[-1].kind == "floor"
+    assert sum(step.amount for step in steps) == 0
 
 
 def test_a_transaction_of_nothing_is_a_transaction() -> None:
     assert rate(Percentage("1", fixed="5"), 0, transactions=[0, 0]).amount == 10
     assert rate(Percentage("1", fixed="5", free_events=1), 0, transactions=[0, 0]).amount == 5
+
+
+def test_transactions_are_in_base_units_as_the_quantity_is() -> None:
+    model = Percentage("10", fixed="1", free_amount="5", per="100")
+    assert rate(model, 3000, transactions=[1000, 2000]).amount == Fraction("0.5") + 2 + 2
 
 
 @given(st.lists(st.integers(0, 1000), max_size=6), amounts, percents)
@@ -313,6 +322,7 @@ def test_transactions_must_be_there_when_they_are_needed_and_add_up() -> None:
 def test_maximum_and_minimum_are_steps_of_their_own_so_that_gross_usage_stays_visible() -> None:
     capped = rate(PerUnit("1", maximum="170"), 182)
     assert [(step.kind, step.amount) for step in capped.steps] == [("usage", 182), ("maximum", -12)]
+    assert len(rate(PerUnit("1", minimum="170", maximum="170"), 170).steps) == 1
     raised = rate(PerUnit("1", minimum="10"), 3)
     assert [(step.kind, step.amount) for step in raised.steps] == [("usage", 3), ("minimum", 7)]
     assert raised.steps[-1].description == "raised to the minimum of 10"
@@ -349,6 +359,13 @@ def test_usage_has_a_price_for_each_value_of_its_dimension_and_none_is_left_out(
         "": 2,
     }
     assert pricing.rate_dimensions(PerUnit("1", per=GIB), used)[""].amount == 111
+    assert {value: rating.amount for value, rating in pricing.rate_dimensions(price, {}).items()} == {
+        "egress": 0,
+        "ingress": 0,
+        "": 0,
+    }
+    half = pricing.rate_dimensions(price, {"egress": GIB}, scale_fraction=Fraction(1, 2))
+    assert half["egress"].amount == Fraction("0.05"), "unit prices are not prorated"
     assert pricing.price_from_dict(json.loads(json.dumps(pricing.price_to_dict(price)))) == price
 
 

@@ -68,6 +68,11 @@ def test_an_inclusive_price_contains_its_tax_to_the_cent(amounts: list[int], per
     assert total.taxable_minor + total.tax_minor == sum(amounts)
 
 
+def test_where_net_and_tax_both_end_in_half_a_cent_only_the_tax_is_rounded_up() -> None:
+    (total,) = tax_totals([(3, [TaxRate("VAT", "100", inclusive=True)])])
+    assert (total.taxable_minor, total.tax_minor) == (1, 2)
+
+
 @given(st.integers(0, 10**9), st.sampled_from(["5", "7", "19", "20", "25", "8.875"]))
 def test_taking_the_tax_out_of_a_price_undoes_putting_it_on(net: int, percent: str) -> None:
     (outside,) = tax_totals([(net, [TaxRate("VAT", percent)])])
