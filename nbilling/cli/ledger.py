@@ -103,7 +103,7 @@ def config_show(format: str | None) -> None:
 
     \b
     Example:
-      BILLING_TAX_RATE=19 nbilling config show
+      nbilling config show --format table
     """
     from nbilling.api.billing import load_config
     from nbilling.model.config import SETTINGS

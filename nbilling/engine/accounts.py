@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import sqlite3
 
 DEFAULT_PLAN = "free"
+_BEGINNING = -31
+"""1 December 1969: where the first instants of 1970 still lie in the year before, their month begins there."""
 
 
 class Accounts:
@@ -29,9 +31,9 @@ class Accounts:
 
     def ensure(self, db: sqlite3.Connection, customer_id: str, now: int) -> CustomerRow:
         """The customer with its present period; a new one where the id is new. For writing jobs only."""
-        row = customers.find(db, customer_id)
+        row = customers.find(db, valid_customer_id(customer_id))
         if row is None:
-            row = self._create(db, valid_customer_id(customer_id), now)
+            row = self._create(db, customer_id, now)
         if not row.start_at <= now < row.end_at:
             row = self._roll(db, row, now)
         return row
@@ -64,7 +66,7 @@ class Accounts:
         subscriptions.insert(
             db,
             SubscriptionRow(
-                0, new_id("sub", now), number, "active", 1, plan.id, 0, 0, NEVER, 0, 0, now, now
+                0, new_id("sub", now), number, "active", 1, plan.id, 0, _BEGINNING, NEVER, 0, 0, now, now
             ),
             "default plan",
         )  # fmt: skip
@@ -146,6 +148,7 @@ class Accounts:
         if plan.plan_id == DEFAULT_PLAN and not held.is_default:
             subscriptions.end(db, held.id, max(day, held.start_day), now)
         elif held.is_default:
+            subscriptions.set_pending(db, held.id, 0, 0, now)
             subscriptions.insert(
                 db,
                 SubscriptionRow(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbilling.model.clock import Clock
 from nbilling.model.errors import BadInput, NotFound
+from nbilling.model.text import customer_id as valid_customer_id
 from nbilling.model.text import identifier
 from nbilling.store import customers, usage
 from nbilling.store.usage import MeterRow
@@ -100,7 +101,7 @@ class Core:
 
     def known_customer(self, db: sqlite3.Connection, customer_id: str) -> customers.CustomerRow:
         """The customer, or NotFound."""
-        row = customers.find(db, customer_id)
+        row = customers.find(db, valid_customer_id(customer_id))
         if row is None:
             raise NotFound(f"there is no customer {customer_id!r:.80}", hint="nbilling customer list shows them")
         return row

@@ -80,6 +80,7 @@ class Customers:
     def list(self, *, limit: int | str = 50, after: str = "") -> list[dict[str, Any]]:
         """Profiles in the order of their ids; ``after`` is the last id of the page before."""
         count = whole(limit, "limit", minimum=1, maximum=10_000)
+        plain(after, "after", empty=True)
         return [_shown(profile) for profile in customers.page(self._core.read(), count, after)]
 
 

@@ -170,7 +170,7 @@ def _found(plan: PlanRow | None, plan_id: str) -> PlanRow:
 
 
 def _check_direction(current: PlanRow, plan: PlanRow, up: bool) -> None:
-    if current.currency != plan.currency and current.price_minor:
+    if current.currency != plan.currency and current.price_minor and plan.price_minor:
         raise Conflict(
             f"{plan.plan_id} is priced in {plan.currency}, {current.plan_id} in {current.currency}",
             hint="a customer keeps its currency",

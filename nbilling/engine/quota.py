@@ -13,7 +13,7 @@ from nbilling.model.clock import DAY, HOUR, LATEST, MINUTE, format_time
 from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.identity import event_key, uuid7
 from nbilling.model.money import format_amount
-from nbilling.model.periods import day_start, local_day, month_of
+from nbilling.model.periods import day_start, hour_start, local_day, month_of
 from nbilling.model.text import choice, plain
 from nbilling.rules.quota import PERIODS, Decision, Usage, decide, effective_limits, fullest, percentage
 from nbilling.rules.usage import base_amount, unit_amount
@@ -282,12 +282,11 @@ class _Refusal(Exception):
 
 
 def _clock_span(period: str, now: int, zone: str) -> tuple[int, int]:
-    """The minute or the local hour of an instant. Zones differ by whole quarters of an hour."""
+    """The minute or the local hour of an instant."""
     if period == "per_minute":
         start = now // MINUTE * MINUTE
         return start, start + MINUTE
-    offset = (local_day(zone, now) * DAY - day_start(zone, local_day(zone, now))) % HOUR
-    start = (now + offset) // HOUR * HOUR - offset
+    start = hour_start(zone, now)
     return start, start + HOUR
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
 from nbilling.engine.recorder import UsageRecorder
-from nbilling.model.clock import HOUR, parse_time
+from nbilling.model.clock import HOUR, LATEST, parse_time
 from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.identity import event_key, key_text, uuid7, uuid7_time
 from nbilling.model.text import choice, identifier, plain, whole
@@ -244,6 +244,6 @@ def _shown(row: MeterRow) -> dict[str, Any]:
 
 
 def _moment(at: str | int | None) -> int | None:
-    if at is None or (isinstance(at, int) and not isinstance(at, bool) and at >= 0):
-        return at
-    return parse_time(at, "at") if isinstance(at, str) else parse_time("", "at")
+    if at is None:
+        return None
+    return whole(at, "at", maximum=LATEST) if type(at) is int else parse_time(at, "at")  # type: ignore[arg-type]

@@ -35,6 +35,10 @@ def _value(value: str | int | Decimal) -> Decimal:
     return parse_decimal(value, places=6, minimum=0, maximum=MAX_MINOR, what="discount")
 
 
+def _upper(code: str) -> str:
+    return code.upper()
+
+
 def _names(names: Iterable[str]) -> frozenset[str]:
     if isinstance(names, str):  # would become a set of letters
         raise BadInput(f"{shown(names)} is not a list of names", hint="give a list, also of one name")
@@ -55,7 +59,7 @@ class Discount:
     code: str
     kind: Kind
     value: Decimal = attrs.field(converter=_value)
-    currency: str = ""
+    currency: str = attrs.field(default="", converter=_upper)
     meters: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     plans: frozenset[str] = attrs.field(default=frozenset(), converter=_names)
     line_kinds: frozenset[str] = attrs.field(default=frozenset(), converter=_names)

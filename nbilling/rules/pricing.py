@@ -91,8 +91,9 @@ class RatingStep(NamedTuple):
     """One line of the arithmetic. The amounts of a rating's steps add up to the rating's amount, exactly.
 
     ``quantity`` is in priced units (packages for ``package``, transactions for ``transaction_*``), ``unit_price``
-    in currency units for one of them, ``amount`` in currency units. ``lower`` and ``upper`` are the bounds of the
-    tier, or for ``minimum`` and ``maximum`` the limit itself, after proration.
+    in currency units for one of them, ``amount`` in currency units. Of ``transaction_minimum`` and
+    ``transaction_maximum`` the ``unit_price`` is the limit and the ``amount`` what it adds or takes. ``lower`` and
+    ``upper`` are the bounds of the tier, or for ``minimum`` and ``maximum`` the limit itself, after proration.
     """
 
     kind: StepKind
@@ -233,8 +234,7 @@ def rate_increment(
 def rate_dimensions(
     price: Price, quantities: Mapping[str, Quantity], *, scale_fraction: Quantity = 1
 ) -> dict[str, Rating]:
-    """A rating for each value of the dimension that has a price of its own, and one under ``""`` for all the rest
-    together.
+    """A rating for each value of the dimension with a price of its own, and one under ``""`` for all the rest.
 
     ``quantities`` holds base units by the dimension's value. A price that does not ask for the dimension rates
     their sum.
@@ -257,8 +257,7 @@ def amount_minor(rating_amount: Quantity, currency_code: str) -> int:
 
 
 def true_up(commitment_minor: int, fraction: Quantity, spent_minor: int) -> int:
-    """What is missing to a plan's minimum commitment, prorated by ``fraction`` and rounded once; 0 when it was
-    reached.
+    """What is missing to a plan's minimum commitment, prorated by ``fraction`` and rounded once; at least 0.
 
     Compared before discounts, with all lines of the period (cases ``lago-min-commit-*``).
     """

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from nbilling.model.clock import FUTURE_TOLERANCE, format_time
+from nbilling.model.clock import FUTURE_TOLERANCE, LATEST, format_time
 from nbilling.model.errors import BadInput
-from nbilling.model.money import parse_decimal
+from nbilling.model.money import parse_decimal, shown
 from nbilling.model.text import MAX_INTEGER, plain, whole
 
 METHODS = (
@@ -29,7 +29,7 @@ def base_amount(value: object, scale: int, what: str, *, signed: bool = False) -
     number: Decimal = parse_decimal(value, places=scale, minimum=None if signed else Decimal(0), what=what)
     amount = int(number.scaleb(scale))
     if abs(amount) > MAX_INTEGER:
-        raise BadInput(f"{what} {value!s:.60} is too large", hint=f"at most {unit_amount(MAX_INTEGER, scale)}")
+        raise BadInput(f"{what} {shown(value)} is too large", hint=f"at most {unit_amount(MAX_INTEGER, scale)}")
     return amount
 
 
@@ -60,9 +60,9 @@ def unit_amount(amount: int, scale: int) -> int | Decimal:
 
 def api_request_metadata(endpoint: object, method: object, status: object, duration: object) -> str:
     """Checked metadata of an API request as JSON. The query string is cut off: it is where secrets travel."""
-    path = plain(endpoint, "endpoint", limit=8192).partition("?")[0].partition("#")[0][:2048]
+    path = plain(endpoint, "endpoint", limit=8192).partition("?")[0].partition("#")[0]
     if method not in METHODS:
-        raise BadInput(f"method {method!r:.60} is not an HTTP method", hint="write it in capitals, such as GET")
+        raise BadInput(f"method {shown(method)} is not an HTTP method", hint="write it in capitals, such as GET")
     code = whole(status, "status", minimum=100, maximum=599)
     seconds = parse_decimal(duration, places=9, minimum=Decimal(0), maximum=Decimal(10**9), what="duration")
     text = f"{seconds.normalize():f}"
@@ -90,5 +90,6 @@ def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
 def event_time(at: int, now: int) -> int:
     """The event's time, refused where it lies ahead of now by more than clocks differ."""
     if at > now + FUTURE_TOLERANCE:
-        raise BadInput(f"{format_time(at)} lies in the future", hint="usage is recorded when it has happened")
+        when = format_time(at) if at <= LATEST else "the time of this event"
+        raise BadInput(f"{when} lies in the future", hint="usage is recorded when it has happened")
     return at

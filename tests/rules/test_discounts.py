@@ -125,6 +125,7 @@ USE = DiscountUse(NOW, "USD", plan="pro")
         (percent("20", plans=["pro"]), USE, None),
         (percent("20", plans=["enterprise"]), USE, "wrong_plan"),
         (amount(500), USE, None),
+        (Discount("A", "amount", 500, "usd"), USE, None),
         (amount(500), USE._replace(currency="EUR"), "wrong_currency"),
         (percent("20"), USE._replace(currency="EUR"), None),
         (percent("20"), USE._replace(on_invoice=[percent("20")]), "twice"),
