@@ -11,7 +11,7 @@ import click
 
 from nbilling.cli.context import billing
 from nbilling.cli.output import note, show
-from nbilling.model.errors import BadInput
+from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.events import BadEvent
 from nbilling.model.imports import CUSTOMER_FROM, FORMATS, BadLine, ImportOptions, ImportReport
 
@@ -91,6 +91,10 @@ def import_log(
     with billing(ctx) as ledger, _input(file) as stream, _bad_lines(errors) as on_bad, _progress(stream) as progress:
         report = ledger.usage.import_log(stream, options, progress=progress, on_bad=on_bad)
     _say(report, output_format)
+    if report.conflicts:
+        raise Conflict(
+            f"{report.conflicts:,} lines were imported before for another customer", hint="--source bills a log again"
+        )
     if report.lines and report.bad == report.lines:
         raise BadInput(f"none of {report.lines:,} lines could be taken", hint="check --format and the customer option")
 
@@ -130,6 +134,7 @@ def _say(report: ImportReport, output_format: str | None) -> None:
         "duplicates": report.duplicates,
         "bad": report.bad,
         "unattributed": report.unattributed,
+        "conflicts": report.conflicts,
     }
     if report.unfinished:
         note("the last line is not finished; it is left for the next import")

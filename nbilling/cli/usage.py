@@ -163,19 +163,9 @@ def track(
 
 
 def _object(text: str | None) -> dict[str, object] | None:
-    import json
+    from nbilling.model.text import json_object
 
-    from nbilling.model.errors import BadInput
-
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise BadInput("metadata is not a JSON object", hint='write it as {"key": "value"}')
-    return found
+    return None if text is None else json_object(text, "metadata", hint='write it as {"key": "value"}')
 
 
 @usage.command("get-current")

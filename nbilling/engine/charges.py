@@ -42,12 +42,28 @@ class Charges:
         """The period's own lines, then what came late to periods billed before. Gauges count up to ``through_at``."""
         currency, own = self._own(db, row, period, through_at)
         lines = [(period.id, line) for line in own]
+        names = {meter.id: meter.name for meter in usage.meters(db)}
         for earlier in subscriptions.late_periods(db, row.id, period.start_day):
             billed = invoices.billed_lines(db, earlier.id)
             if invoices.billed_of_period(db, earlier.id):
                 _, now = self._own(db, row, earlier, through_at)
-                lines += [(earlier.id, line) for line in late_lines(now, [_line(found) for found in billed])]
+                lines += [(earlier.id, line) for line in late_lines(now, [_line(found, names[found.meter]) for found in billed])]
         return Charged(currency, lines)
+
+    @staticmethod
+    def of_nobody(plan: PlanRow, start_day: int, end_day: int) -> list[Line]:
+        """What a customer that does not exist yet would be billed: its plan's fee."""
+        part = Part(
+            plan=plan.id,
+            plan_name=plan.name,
+            price_minor=plan.price_minor,
+            interval=plan.interval_unit,
+            start_day=start_day,
+            end_day=end_day,
+            share=Fraction(1),
+            metered=(),
+        )
+        return charges([part], plan.currency)
 
     def _own(
         self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, through_at: int
@@ -175,12 +191,13 @@ class Charges:
         return result
 
 
-def _line(row: LineRow) -> Line:
+def _line(row: LineRow, meter_name: str) -> Line:
     return Line(
         kind=row.kind,
         description=row.description,
         detail=row.detail,
         meter=row.meter,
+        meter_name=meter_name,
         plan=row.plan,
         start_day=row.start_day,
         end_day=row.end_day,

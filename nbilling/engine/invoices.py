@@ -11,10 +11,10 @@ from nbilling.engine.charges import Charged, Charges
 from nbilling.engine.core import Core
 from nbilling.engine.taxes import Taxes
 from nbilling.model.clock import DAY, format_time
-from nbilling.model.errors import Conflict, NotFound
+from nbilling.model.errors import BadInput, Conflict, NotFound
 from nbilling.model.identity import new_id
 from nbilling.model.money import format_amount, parse_amount
-from nbilling.model.periods import Interval, add_months, day_start, local_day, to_date, to_day
+from nbilling.model.periods import Interval, add_months, day_start, local_day, month_of, to_date, to_day
 from nbilling.model.text import choice, plain, whole
 from nbilling.rules.invoices import Line
 from nbilling.store import customers, invoices, subscriptions, usage
@@ -197,7 +197,8 @@ class Invoices:
         db, row, now = self._accounts.view(customer_id)
         if row is None:
             plan = self._accounts.plan_of(db, None)
-            charged = Charged(plan.currency, [])
+            lines = self._charges.of_nobody(plan, *month_of(local_day("UTC", now)))
+            charged = Charged(plan.currency, [(0, line) for line in lines])
         else:
             charged = self._charges.of_period(db, row, subscriptions.period(db, row.period), now + 1)
         total = sum(line.amount_minor for _, line in charged.lines)
@@ -215,6 +216,8 @@ class Invoices:
         profile = customers.profile(db, row.id) if row else {}
         currency = profile.get("currency") or self._accounts.plan_of(db, row).currency
         minor = parse_amount(amount, currency)
+        if minor < 0:
+            raise BadInput(f"amount {amount!s:.60} is below 0", hint="give what is to be taxed")
         return self._taxes.quote(profile, minor, currency)
 
     def get_history(self, customer_id: str, months: int | str = 12) -> list[dict[str, Any]]:
@@ -275,8 +278,6 @@ class Invoices:
 
 def _date(text: str) -> Any:
     from datetime import date
-
-    from nbilling.model.errors import BadInput
 
     try:
         return date.fromisoformat(text if len(text) == 10 else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.core import Core
 from nbilling.model.clock import format_time
-from nbilling.model.errors import BadInput, Conflict, NotFound
+from nbilling.model.errors import Conflict, NotFound
 from nbilling.model.outbox import (
     STATES,
     lane_of,
@@ -267,11 +267,3 @@ def shown(db: sqlite3.Connection, row: OutboxRow) -> dict[str, Any]:
         "created_at": format_time(row.created_at),
         "updated_at": format_time(row.updated_at),
     }
-
-
-def check_limit(value: object, what: str) -> int:
-    """A count of messages, at least one."""
-    try:
-        return whole(value, what, minimum=1, maximum=1_000_000)
-    except BadInput as error:
-        raise BadInput(error.message, hint="give a whole number from 1 on") from None

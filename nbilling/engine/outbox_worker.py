@@ -1,4 +1,4 @@
-"""A worker of the outbox: takes a message under a lease, has it sent outside of any job, and writes down what came of it.
+"""A worker of the outbox: takes a message under a lease, has it sent outside of any job, and settles it.
 
 Any number of workers may run, in any processes. A message has one lease at a time, and only who holds it can settle the
 message. A worker that stops in the middle leaves a lease that runs out; whether it had sent is then unknown.
@@ -25,6 +25,7 @@ from nbilling.model.outbox import (
     Retry,
     Traits,
     Unknown,
+    lane_of,
     one_line,
     payload_of,
     payload_text,
@@ -37,6 +38,11 @@ from nbilling.store.outbox import LAST_TIME, OutboxRow
 
 if TYPE_CHECKING:
     import sqlite3
+
+
+COUNTS = ("delivered", "retried", "unknown", "not_done", "dead", "held", "late")
+_COUNTED = {"done": "delivered", "dead": "dead", "unknown": "unknown"}
+_LATE = "late"
 
 
 class Lease(NamedTuple):
@@ -170,54 +176,46 @@ class Worker:
         A Conflict where the lease is no longer the message's: another worker or a person went on without this one.
         What it reported is in the history all the same.
         """
-        handler = self._handlers[lease.message.kind]
+        counted = self._settle(lease, outcome, crashed)
+        if counted == _LATE:
+            raise Conflict(
+                f"the lease on message {lease.message.id} ran out before its worker reported",
+                hint="another worker or a person has gone on with it; nbilling outbox show tells its history",
+            )
+        return counted
+
+    def _settle(self, lease: Lease, outcome: Outcome, crashed: bool) -> str:
+        message = lease.message
         result = payload_text(outcome.result) if isinstance(outcome, Delivered) else "{}"
         reason = "" if isinstance(outcome, Delivered) else one_line(outcome.reason)
-        message, standing = lease.message, lease.standing
 
         def job(db: sqlite3.Connection) -> str:
             now = self._core.now(db)
             row = outbox.get(db, message.id)
             assert row is not None  # nothing is ever deleted
             if (row.state, row.token) != ("leased", message.token):
-                told = f"{type(outcome).__name__}: {reason or result}"
-                outbox.note(
-                    db, row.id, now, "late", row.state, message.generation, message.token, self.name, one_line(told)
-                )
-                return "late"
-            verdict = retry.after(
-                lease.action, standing, outcome, now, self._traits[row.kind], self._draw, crashed
-            )  # fmt: skip
-            values: dict[str, int | str] = {
-                "state": verdict.state,
-                "wake_at": verdict.wake_at,
-                "generation": verdict.generation,
-                "uncertain": int(verdict.uncertain),
-                "astray": int(verdict.astray),
-                "first_sent_at": verdict.first_sent_at,
-                "reason": reason,
-            }
-            if verdict.released:
-                values["token"] = 0
+                told = one_line(f"{type(outcome).__name__}: {reason or result}")
+                outbox.note(db, row.id, now, "late", row.state, message.generation, message.token, self.name, told)
+                return _LATE
+            traits = self._traits[row.kind]
+            verdict = retry.after(lease.action, lease.standing, outcome, now, traits, self._draw, crashed)
             outbox.note(
                 db, row.id, now, "settled", verdict.state, message.generation, message.token, self.name, reason
             )
-            if verdict.state == "done":
-                outbox.close(db, row, now, result=result, **values)
-            else:
-                outbox.change(db, row.id, now, **values)
-            applied = getattr(handler, "applied", None)
-            if applied is not None and isinstance(outcome, (Delivered, Refused)):
-                applied(db, message, outcome)
+            _write(db, row, now, verdict, reason, result)
+            self._apply(db, message, outcome)
             return _COUNTED.get(verdict.state) or ("not_done" if verdict.released else "retried")
 
-        counted = self._core.write(job)
-        if counted == "late":
-            raise Conflict(
-                f"the lease on message {message.id} ran out before its worker reported",
-                hint="another worker or a person has gone on with it; nbilling outbox show tells its history",
-            )
-        return counted
+        return self._core.write(job)
+
+    def _apply(self, db: sqlite3.Connection, message: Message, outcome: Outcome) -> None:
+        applied = getattr(self._handlers[message.kind], "applied", None)
+        if applied is None or not isinstance(outcome, (Delivered, Refused)):
+            return
+        try:
+            applied(db, message, outcome)
+        except Exception as error:
+            raise _NotApplied(error) from error
 
     def _attempt(self, row: OutboxRow, reconcile_only: bool) -> str | None:
         """Takes a message, has it sent, and settles it. None where another worker was faster."""
@@ -231,17 +229,15 @@ class Worker:
         try:
             outcome, crashed = self._call(lease), False
         except Exception as error:  # noqa: BLE001 - whatever a handler raises, the message may have been sent
-            outcome, crashed = Unknown(f"{type(error).__name__}: {error}"), True
+            outcome, crashed = Unknown(_told(error)), True
         except BaseException:
-            self._report(lease, Unknown("it was interrupted"), False)
+            self._settle(lease, Unknown("it was interrupted"), False)
             raise
-        return self._report(lease, outcome, crashed)
-
-    def _report(self, lease: Lease, outcome: Outcome, crashed: bool) -> str:
         try:
-            return self.settle(lease, outcome, crashed=crashed)
-        except Conflict:
-            return "late"
+            return self._settle(lease, outcome, crashed)
+        except _NotApplied as failure:
+            outcome = Unknown(f"its outcome could not be applied here: {_told(failure.error)}")
+            return self._settle(lease, outcome, True)
 
     def _call(self, lease: Lease) -> Outcome:
         message, handler = lease.message, self._handlers[lease.message.kind]
@@ -280,7 +276,7 @@ class Worker:
         paused = self._names_paused(db)
         if "" in paused:
             return None
-        kinds = [kind for kind in self._traits if not paused & {kind, outbox_lane(kind)}]
+        kinds = [kind for kind in self._traits if not paused & {kind, lane_of(kind)}]
         resolvable = [kind for kind in kinds if self._traits[kind].reconciles or self._traits[kind].repeatable]
         return outbox.due(db, self._core.now(db), kinds, resolvable, last_token=last)
 
@@ -305,3 +301,66 @@ class Worker:
     @staticmethod
     def _names_paused(db: sqlite3.Connection) -> set[str]:
         return set(outbox.pauses(db))
+
+
+class _NotApplied(Exception):
+    """A handler failed to apply an outcome: the whole settlement is undone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _write(
+    db: sqlite3.Connection, row: OutboxRow, now: int, verdict: retry.Verdict, reason: str, result: str
+) -> None:
+    values: dict[str, int | str] = {
+        "state": verdict.state,
+        "wake_at": verdict.wake_at,
+        "generation": verdict.generation,
+        "uncertain": int(verdict.uncertain),
+        "astray": int(verdict.astray),
+        "first_sent_at": verdict.first_sent_at,
+        "reason": reason,
+    }
+    if verdict.state == "done":
+        outbox.close(db, row, now, result=result, **values)
+    elif verdict.released:
+        outbox.change(db, row.id, now, token=0, **values)
+    else:
+        outbox.change(db, row.id, now, **values)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _outcome(value: object, *more: type) -> Outcome:
+    """What a handler returned, or TypeError: then nobody knows what happened."""
+    if isinstance(value, (Delivered, Retry, Refused, Unknown, *more)):
+        if isinstance(value, Delivered):
+            payload_text(value.result)
+        return value  # type: ignore[return-value]
+    raise TypeError(f"the handler returned a {type(value).__name__} where an outcome belongs")
+
+
+def _message(row: OutboxRow) -> Message:
+    return Message(
+        id=row.id,
+        kind=row.kind,
+        customer_id=row.customer_id,
+        payload=payload_of(row.payload),
+        operation_id=row.operation_id,
+        generation=row.generation,
+        attempt=row.attempts,
+        token=row.token,
+        lease_until=row.wake_at,
+        created_at=row.created_at,
+        first_sent_at=row.first_sent_at,
+    )
+
+
+def _standing(row: OutboxRow) -> Standing:
+    return Standing(
+        row.state, row.generation, row.attempts, row.failing_since, row.first_sent_at, bool(row.astray)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.accounts import Accounts
@@ -13,8 +14,9 @@ from nbilling.model.errors import BadInput, Conflict, NotFound
 from nbilling.model.identity import new_id
 from nbilling.model.money import format_amount, parse_amount
 from nbilling.model.periods import Interval, day_start, local_day, month_of
-from nbilling.model.text import choice, plain
+from nbilling.model.text import choice, json_object, plain
 from nbilling.rules.plans import compare, monthly_price
+from nbilling.rules.quota import UNLIMITED
 from nbilling.rules.usage import base_amount, unit_amount
 from nbilling.store import plans, subscriptions
 from nbilling.store.customers import CustomerRow
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     import sqlite3
 
 WHEN = ("now", "at_period_end")
-_MAX_LIMITS_JSON = 65_536
 
 
 class Plans:
@@ -116,6 +117,8 @@ class Plans:
         """A monthly plan for one customer; ``price`` in currency units. Returns the plan's id."""
         plain(name, "plan name", limit=100)
         minor = parse_amount(price, self._core.config.currency)
+        if minor < 0:
+            raise BadInput(f"price {price!s:.40} is below zero", hint="a plan costs 0 or more")
         limits = _limits(limits_json)
 
         def job(db: sqlite3.Connection) -> str:
@@ -123,7 +126,7 @@ class Plans:
             amounts = []
             for meter_name, limit in limits.items():
                 meter = self._core.meter(db, meter_name, "limit")
-                amount = None if limit in (None, "unlimited") else base_amount(limit, meter.scale, meter_name)
+                amount = None if limit in (None, UNLIMITED) else base_amount(limit, meter.scale, meter_name)
                 amounts.append((meter.id, "absolute" if meter.kind == "gauge" else "per_month", amount))
             row = self._accounts.ensure(db, customer_id, now)
             if plans.named(db, row.id, name) is not None:
@@ -186,24 +189,8 @@ def _check_direction(current: PlanRow, plan: PlanRow, up: bool) -> None:
 def _limits(text: str) -> dict[str, Any]:
     """The limits of a custom plan: a flat JSON object of whole numbers, decimals, or null for unlimited."""
     hint = 'write it as {"api_requests": 100000}'
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise BadInput("limits name a meter twice", hint=hint)
-        return dict(pairs)
-
-    def refuse(constant: str) -> None:
-        raise BadInput(f"limits hold {constant}", hint=hint)
-
-    if not isinstance(text, str) or len(text) > _MAX_LIMITS_JSON:
-        raise BadInput("limits are no JSON text of reasonable size", hint=hint)
-    try:
-        found = json.loads(text, object_pairs_hook=unique, parse_float=str, parse_int=str, parse_constant=refuse)
-    except (json.JSONDecodeError, RecursionError):
-        raise BadInput(f"limits {text!r:.60} are not JSON", hint=hint) from None
-    if not isinstance(found, dict):
-        raise BadInput("limits are not an object", hint=hint)
+    found = json_object(text, "the JSON of the limits", hint=hint)
     for key, value in found.items():
-        if not (value is None or isinstance(value, str)):
+        if isinstance(value, bool) or not (value is None or value == UNLIMITED or isinstance(value, (int, Decimal))):
             raise BadInput(f"limit {key!r:.60} is not a number", hint=hint)
     return found

@@ -15,7 +15,7 @@ from nbilling.model.identity import event_key, uuid7
 from nbilling.model.money import format_amount
 from nbilling.model.periods import day_start, hour_start, local_day, month_of
 from nbilling.model.text import choice, plain
-from nbilling.rules.quota import PERIODS, Decision, Usage, decide, effective_limits, fullest, percentage
+from nbilling.rules.quota import PERIODS, UNLIMITED, Decision, Usage, decide, effective_limits, fullest, percentage
 from nbilling.rules.usage import base_amount, unit_amount
 from nbilling.store import gauges, plans, quota, usage
 from nbilling.store.customers import CustomerRow
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import sqlite3
 
 RESETS = ("monthly", "daily")
-UNLIMITED = "unlimited"
 
 
 class QuotaDecision(NamedTuple):
@@ -103,25 +102,23 @@ class Quota:
         def job(db: sqlite3.Connection) -> Decision:
             now = self._core.now(db)
             row = self._accounts.ensure(db, customer_id, now)
-            key, text, at = uuid7(now), None, now
+            key, text = (uuid7(now), None) if id is None else event_key(customer_id, id)
+            number = usage.dimension_id(db, dimension) if dimension else 0
+            event = UsageRow(row.id, meter.id, number, now, value, key, text, gauges.ADD, None)
             if id is not None:
-                key, text = event_key(customer_id, id)
-                h = usage.claim_id(db, key, row.id, now // HOUR)
-                known = usage.find_event(db, h, key, row.id)
+                known = usage.find_event(db, usage.claim_id(db, key, row.id, now // HOUR), key, row.id)
                 if known is not None:
-                    if (known.meter, known.amount) != (meter.id, value):
+                    if known != event._replace(at=known.at):
                         raise Conflict(
                             f"event id {id!r:.80} is already recorded with other content",
                             hint="an id names one event; use a new id for a new event",
                         )
                     return decide(self._usages(db, row, meter, now), 0)._replace(allowed=True)
-            decision = decide(self._usages(db, row, meter, now), value)
-            if decision.allowed:
-                number = usage.dimension_id(db, dimension) if dimension else 0
-                event = UsageRow(row.id, meter.id, number, at, value, key, text, gauges.ADD, None)
-                self._recorder.record(db, [event], (row,))
-                return decision
-            raise _Refusal(decision)
+            decision = decide(self._usages(db, row, meter, now), 1 if meter.aggregation == "count" else value)
+            if not decision.allowed:
+                raise _Refusal(decision)
+            self._recorder.record(db, [event], (row,))
+            return decision
 
         try:
             decision = self._core.write(job)

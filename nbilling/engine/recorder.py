@@ -73,8 +73,7 @@ class _Counting:
         for seq, row in added:
             meter = self._core.meter_by_id(self._db, row.meter)
             if meter.kind == "gauge":
-                gauges.insert_sample(self._db, seq, row)
-                self._period(row.customer, self._day(row.customer, row.at))
+                self._note_levels(row, gauges.insert_sample(self._db, seq, row))
             elif meter.kind == "counter":
                 for place, (at, number, change) in enumerate(counters.insert_sample(self._db, seq, row)):
                     self._add(number, row._replace(at=at), change, events=int(place == 0))
@@ -89,6 +88,13 @@ class _Counting:
         if self._late:
             # Usage of another period than the present one may come after that period's invoice.
             subscriptions.mark_late(self._db, sorted(self._late))
+
+    def _note_levels(self, row: UsageRow, until: int) -> None:
+        """A late sample of a gauge changes what later periods cost too, up to the next one that sets the level."""
+        _, _, end_at = self._period(row.customer, self._day(row.customer, row.at))
+        present_at = self._customer(row.customer).start_at
+        if end_at <= present_at:
+            self._late.update(subscriptions.periods_within(self._db, row.customer, end_at, min(until, present_at)))
 
     def _add(self, seq: int, row: UsageRow, amount: int, events: int = 1) -> None:
         slot = self._slots.setdefault((row.customer, row.meter, row.dimension, row.at // _SLOT), [0, 0])

@@ -14,11 +14,13 @@ from nbilling.model.identity import event_key, key_text, uuid7, uuid7_time
 from nbilling.model.text import choice, identifier, plain, whole
 from nbilling.rules.usage import (
     DIRECTIONS,
+    REPORT_WORDS,
     api_request_metadata,
     base_amount,
     check_amount,
     event_time,
     metadata_text,
+    report_keys,
 )
 from nbilling.store import customers, gauges, usage
 from nbilling.store.usage import MeterRow, UsageRow
@@ -221,8 +223,15 @@ class UsageTracking:
             plain(dimension, "dimension", limit=60, empty=True),
         )
 
+        keys = set(report_keys(row.name, row.unit))
+        if keys & REPORT_WORDS:
+            raise BadInput(f"{min(keys & REPORT_WORDS)} is a word of the reports", hint="call the meter otherwise")
+
         def job(db: sqlite3.Connection) -> dict[str, Any]:
             now = self._core.now(db)
+            for other in usage.meters(db):
+                if other.name != name and keys.intersection(report_keys(other.name, other.unit)):
+                    raise Conflict(f"reports show meter {other.name} under that name", hint="call yours otherwise")
             if usage.insert_meter(db, row, now):
                 self._core.audit(db, now, "meter.create", name, _shown(row))
             elif (found := usage.meter(db, name)) is None or found[1:] != row[1:]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
-from nbilling.model.clock import DAY, HOUR, LATEST, format_time, parse_time
+from nbilling.model.clock import DAY, FUTURE_TOLERANCE, HOUR, LATEST, format_time, parse_time
 from nbilling.model.errors import BadInput
-from nbilling.model.periods import day_start, local_day, month_of, to_date
+from nbilling.model.periods import add_months, day_start, local_day, month_of, to_date, to_day
 from nbilling.model.text import choice, whole
 from nbilling.model.text import customer_id as valid_customer_id
-from nbilling.rules.usage import merged, unit_amount
+from nbilling.rules.usage import merged, report_keys, unit_amount
 from nbilling.store import customers, gauges, usage
 from nbilling.store.usage import DAILY, HOURLY, PERIOD, WINDOW, MeterRow
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 GRAINS = ("hour", "day", "month")
-_DEFAULT_SPAN = {"hour": 2, "day": 31, "month": 366}
 _EXACT = Context(prec=60)
 
 
@@ -110,17 +109,19 @@ class UsageReports:
         """Rollups as ``[{period_start, resource_type, amount, events}]``, oldest first, without empty ones.
 
         Hours are of UTC, days and months of the customer's zone. Without bounds: the last 48 hours, 31 days or 12
-        months. ``since`` and ``until`` (exclusive) are RFC 3339. Gauges show the level that the span ended with.
+        months, the present one included. ``since`` and ``until`` (exclusive) are RFC 3339; what they cut into is shown
+        whole. Gauges show the level that the span ended with.
         """
         choice(period, "period", GRAINS)
         db, row, now = self._accounts.view(customer_id)
         end = parse_time(until, "until") if until is not None else now + 1
-        start = parse_time(since, "since") if since is not None else max(0, end - _DEFAULT_SPAN[period] * DAY)
-        if start >= end:
+        start = parse_time(since, "since") if since is not None else None
+        if start is not None and start >= end:
             raise BadInput("since is not before until", hint="give the earlier time first")
         if row is None:
             return []
-        spans = self._spans(db, row, period, start, end)
+        end = min(end, now + FUTURE_TOLERANCE + 1)  # nothing lies later, and buckets are looked at one by one
+        spans = self._spans(db, row, period, _span_start(row.zone, period, end) if start is None else start, end)
         return [
             {
                 "period_start": format_time(at),
@@ -142,12 +143,14 @@ class UsageReports:
             return day_start(row.zone, month_of(day)[0] if period == "month" else day)
 
         if period == "hour":
-            found = usage.series(db, HOURLY, start // HOUR, -(-end // HOUR), row.id)
+            start, end = start // HOUR * HOUR, -(-end // HOUR) * HOUR
+            found = usage.series(db, HOURLY, start // HOUR, end // HOUR, row.id)
             buckets = [(hour * HOUR, meter, amount, events) for hour, meter, amount, events in found]
         else:
             first, last = local_day(row.zone, start), local_day(row.zone, end - 1)
             if period == "month":
                 first, last = month_of(first)[0], month_of(last)[1] - 1
+            start, end = day_start(row.zone, first), day_start(row.zone, last + 1)
             found = usage.series(db, DAILY, first, last + 1, row.id)
             buckets = [(at_of(day), meter, amount, events) for day, meter, amount, events in found]
         together: dict[tuple[int, int], tuple[list[int], int]] = {}
@@ -196,14 +199,18 @@ class UsageReports:
         return usage.export_rows(db, row.id)
 
 
+def _span_start(zone: str, period: str, end: int) -> int:
+    """Where the last 48 hours, 31 days or 12 months begin."""
+    if period == "hour":
+        return max(0, (end - 1) // HOUR - 47) * HOUR
+    today = local_day(zone, end - 1)
+    first = to_day(add_months(to_date(month_of(today)[0]), -11)) if period == "month" else today - 30
+    return max(0, day_start(zone, first))
+
+
 def _put(result: dict[str, Any], meter: MeterRow, amount: int, *, gb: bool) -> None:
-    """Bytes and seconds carry their unit in the name, as the seed writes them."""
-    if meter.unit == "bytes":
-        result[f"{meter.name}_bytes"] = amount
-        if gb:
-            gigabytes = _EXACT.divide(Decimal(amount), Decimal(GIB))
-            result[f"{meter.name}_gb"] = amount // GIB if amount % GIB == 0 else gigabytes.normalize(_EXACT)
-    elif meter.unit == "seconds":
-        result[f"{meter.name}_seconds"] = unit_amount(amount, meter.scale)
-    else:
-        result[meter.name] = unit_amount(amount, meter.scale)
+    name, *gigabytes = report_keys(meter.name, meter.unit)
+    result[name] = unit_amount(amount, meter.scale)
+    if gb and gigabytes:
+        exact = _EXACT.divide(Decimal(amount), Decimal(GIB * 10**meter.scale)).normalize(_EXACT)
+        result[gigabytes[0]] = int(exact) if exact == exact.to_integral_value() else exact

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
+from decimal import Decimal
+from typing import Any
 
 from nbilling.model.errors import BadInput
 from nbilling.model.money import shown
@@ -95,3 +98,29 @@ def email(value: object) -> str:
     ):
         raise BadInput(f"{text!r:.80} is not one e-mail address", hint="write it as name@example.com")
     return text
+
+
+def json_object(text: object, what: str, *, hint: str, limit: int = 65_536) -> dict[str, Any]:
+    """A JSON object from text, its numbers exact (``int`` or ``Decimal``). BadInput for a key that comes twice, NaN, what
+    is too deep, too long or no object."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise BadInput(f"{what} names a key twice", hint=hint)
+        return found
+
+    def refuse(constant: str) -> None:
+        raise BadInput(f"{what} holds {constant}, which is not a number", hint=hint)
+
+    if not isinstance(text, str) or len(text) > limit:
+        raise BadInput(f"{what} is no JSON text of at most {limit:,} characters", hint=hint)
+    try:
+        found = json.loads(text, parse_float=Decimal, parse_constant=refuse, object_pairs_hook=unique)
+    except BadInput:
+        raise
+    except (ValueError, RecursionError):  # a number of more than 4,300 digits is a ValueError too
+        raise BadInput(f"{what} {shown(text)} is not JSON", hint=hint) from None
+    if not isinstance(found, dict):
+        raise BadInput(f"{what} is not an object", hint=hint)
+    return found

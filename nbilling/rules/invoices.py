@@ -61,6 +61,7 @@ class Line:
     description: str
     detail: str
     meter: int
+    meter_name: str
     plan: int
     start_day: int
     end_day: int
@@ -89,6 +90,7 @@ def _fee(part: Part, currency: str) -> Line:
         description=f"{part.plan_name} plan",
         detail="" if part.share == 1 else f"{days} of {days / part.share} days",
         meter=0,
+        meter_name="",
         plan=part.plan,
         start_day=part.start_day,
         end_day=part.end_day,
@@ -119,6 +121,7 @@ def _usage(part: Part, metered: Metered, currency: str) -> Line:
         description=meter_label(metered.name),
         detail=_detail(metered, included),
         meter=metered.meter,
+        meter_name=metered.name,
         plan=part.plan,
         start_day=part.start_day,
         end_day=part.end_day,
@@ -178,26 +181,35 @@ def unit_price_text(model: PriceModel | None, currency: str) -> str:
 def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
     """What has come to a billed period since: each meter's present rating less what its invoices say already.
 
-    Rounding is settled here too: all invoices of the period together charge what one would have charged.
+    Rounding is settled here too: all invoices of the period together charge what one would have charged. A meter whose
+    usage was corrected to nothing gives back all that was charged.
     """
-    before: dict[tuple[int, int, int], tuple[Fraction, Fraction, int]] = {}
+    before: dict[tuple[int, int, int], tuple[Line, Fraction, int]] = {}
     for line in billed:
-        key = line.meter, line.plan, line.start_day
-        _, quantity, amount = before.get(key, (Fraction(0), Fraction(0), 0))
-        before[key] = line.usage, quantity + line.quantity, amount + line.amount_minor
+        _, quantity, amount = before.get(_key(line), (line, Fraction(0), 0))
+        before[_key(line)] = line, quantity + line.quantity, amount + line.amount_minor
+    present = {_key(line): line for line in now if line.kind == "usage"}
+    for key, (line, _, _) in before.items():
+        if key not in present:
+            nothing = {"usage": Fraction(0), "quantity": Fraction(0), "amount_minor": 0}
+            present[key] = attrs.evolve(line, detail="corrected to nothing", **nothing)
     lines = []
-    for line in now:
-        usage, quantity, amount = before.get((line.meter, line.plan, line.start_day), (Fraction(0), Fraction(0), 0))
-        if line.kind != "usage" or line.usage == usage:
+    for key, line in present.items():
+        last, quantity, amount = before.get(key, (None, Fraction(0), 0))
+        if line.usage == (last.usage if last is not None else 0):
             continue
-        first, last = to_date(line.start_day), to_date(line.end_day - 1)
+        first_day, last_day = to_date(line.start_day), to_date(line.end_day - 1)
         lines.append(
             attrs.evolve(
                 line,
                 kind="late_usage",
-                description=f"{line.description}, {first} to {last}, recorded later",
+                description=f"{meter_label(line.meter_name)}, {first_day} to {last_day}, recorded later",
                 quantity=line.quantity - quantity,
                 amount_minor=line.amount_minor - amount,
             )
         )
     return lines
+
+
+def _key(line: Line) -> tuple[int, int, int]:
+    return line.meter, line.plan, line.start_day

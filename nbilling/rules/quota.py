@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 PERIODS = ("per_minute", "per_hour", "per_day", "per_month", "absolute")
+UNLIMITED = "unlimited"
 SOFT_THRESHOLD = 80
 """Percent of a limit at which a warning is given, unless configured otherwise."""
 

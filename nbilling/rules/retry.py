@@ -48,11 +48,12 @@ def retry_after(value: int | str | None, now: int) -> int:
     text = str(value).strip()
     if text.isascii() and text.isdigit():
         return min(int(text[:12]) * SECOND, LONGEST_WAIT)
+    from datetime import UTC
     from email.utils import parsedate_to_datetime
 
     try:
         date = parsedate_to_datetime(text)
-        at = int(date.timestamp()) * SECOND
+        at = int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()) * SECOND
     except (TypeError, ValueError, OverflowError):
         return 0
     return min(max(at - now, 0), LONGEST_WAIT)

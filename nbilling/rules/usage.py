@@ -20,6 +20,8 @@ METHODS = (
 
 DIRECTIONS = ("egress", "ingress")
 MAX_METADATA = 16_384
+REPORT_WORDS = frozenset(("customer_id", "period_start", "period_end", "date"))
+"""What reports say beside the meters."""
 
 
 def base_amount(value: object, scale: int, what: str, *, signed: bool = False) -> int:
@@ -58,6 +60,13 @@ def unit_amount(amount: int, scale: int) -> int | Decimal:
     return Decimal(amount).scaleb(-scale).normalize()
 
 
+def report_keys(name: str, unit: str) -> list[str]:
+    """Under which names reports show a meter: bytes and seconds carry their unit, as the seed writes them."""
+    if unit == "bytes":
+        return [f"{name}_bytes", f"{name}_gb"]
+    return [f"{name}_seconds" if unit == "seconds" else name]
+
+
 def api_request_metadata(endpoint: object, method: object, status: object, duration: object) -> str:
     """Checked metadata of an API request as JSON. The query string is cut off: it is where secrets travel."""
     path = plain(endpoint, "endpoint", limit=8192).partition("?")[0].partition("#")[0]
@@ -78,13 +87,32 @@ def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
     if not isinstance(metadata, Mapping):
         raise BadInput("metadata must be an object", hint='write it as {"key": "value"}')
     try:
-        text = json.dumps(metadata, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = _json(metadata)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"metadata cannot be kept as JSON: {error!s:.80}", hint="use text, numbers and lists") from None
     if len(text) > MAX_METADATA:
         raise BadInput(f"metadata has {len(text):,} characters", hint=f"at most {MAX_METADATA:,} are kept")
     return text
+
+
+def _json(value: object) -> str:
+    """As ``json.dumps`` with sorted keys, but a Decimal is a number with its own digits."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{_json_key(key)}:{_json(value[key])}" for key in sorted(value)) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_json(item) for item in value) + "]"
+    if isinstance(value, Decimal):
+        if not value.is_finite() or abs(value.adjusted()) > MAX_METADATA:
+            raise ValueError(f"{shown(value)} is no number of a length to keep")
+        return f"{value:f}"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _json_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"keys are text, not {type(key).__name__}")
+    return json.dumps(key, ensure_ascii=False)
 
 
 def event_time(at: int, now: int) -> int:

@@ -11,8 +11,11 @@ from nbilling.store.usage import UsageRow
 ADD, SET = 0, 1
 
 
-def insert_sample(db: sqlite3.Connection, seq: int, row: UsageRow) -> None:
-    """Puts a sample into its place and carries its effect forward, up to the next one that sets the level."""
+def insert_sample(db: sqlite3.Connection, seq: int, row: UsageRow) -> int:
+    """Puts a sample into its place and carries its effect forward, up to the next one that sets the level.
+
+    Returns the instant up to which levels are no longer what they were; the sample's own where nothing changed.
+    """
     series = (row.customer, row.meter, row.dimension)
     before = db.execute(
         """SELECT level FROM gauge_levels WHERE customer = ? AND meter = ? AND dimension = ?
@@ -27,15 +30,16 @@ def insert_sample(db: sqlite3.Connection, seq: int, row: UsageRow) -> None:
     )
     shift = level - old
     if not shift:
-        return
+        return row.at
     following = db.execute(
         """SELECT at, seq, op, level FROM gauge_levels WHERE customer = ? AND meter = ? AND dimension = ?
         AND (at, seq) > (?, ?) ORDER BY at, seq""",
         (*series, row.at, seq),
     )
-    moved = []
+    moved, until = [], MAX_INTEGER
     for at, number, op, then in following:
         if op == SET:
+            until = at
             break
         _check(then + shift)
         moved.append((then + shift, *series, at, number))
@@ -45,6 +49,7 @@ def insert_sample(db: sqlite3.Connection, seq: int, row: UsageRow) -> None:
         WHERE customer = ? AND meter = ? AND dimension = ? AND at = ? AND seq = ?""",
         moved,
     )
+    return until
 
 
 def _check(level: int) -> None:

@@ -137,7 +137,8 @@ def insert(
 ) -> bool:
     """Queues a message; False where the operation is known."""
     added = db.execute(
-        """INSERT INTO outbox (operation_id, kind, lane, customer, payload, state, head, wake_at, created_at, updated_at)
+        """INSERT INTO outbox
+          (operation_id, kind, lane, customer, payload, state, head, wake_at, created_at, updated_at)
         SELECT ?1, ?2, ?3, ?4, ?5, 'pending', NOT EXISTS (SELECT 1 FROM outbox
           WHERE customer = ?4 AND lane = ?3 AND state NOT IN ('done', 'dropped')), ?6, ?7, ?7
         WHERE true ON CONFLICT (operation_id) DO NOTHING RETURNING id""",

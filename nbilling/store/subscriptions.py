@@ -197,6 +197,14 @@ def mark_late(db: sqlite3.Connection, periods: list[int]) -> None:
     db.executemany("UPDATE periods SET late = 1 WHERE id = ? AND late = 0", [(number,) for number in periods])
 
 
+def periods_within(db: sqlite3.Connection, customer: int, start_at: int, end_at: int) -> list[int]:
+    """The periods that begin in ``[start_at, end_at)``."""
+    rows = db.execute(
+        "SELECT id FROM periods WHERE customer = ? AND start_at >= ? AND start_at < ?", (customer, start_at, end_at)
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
 def late_periods(db: sqlite3.Connection, customer: int, before_day: int) -> list[PeriodRow]:
     """The periods before a day into which usage came late, oldest first."""
     rows = db.execute(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 from nbilling.model.clock import HOUR
@@ -190,33 +192,34 @@ def rebuild_period(db: sqlite3.Connection, period: int, customer: int, start_day
     )
 
 
-# All dimensions of a meter together: the highest of maxima, the newest of last values, else the sum.
-_TOTAL = """CASE m.aggregation WHEN 'max' THEN max(r.amount) WHEN 'last' THEN (SELECT l.amount FROM rollups l
-  WHERE l.grain = r.grain AND l.bucket = r.bucket AND l.customer = r.customer AND l.meter = r.meter
-  ORDER BY l.mark DESC LIMIT 1) ELSE sum(r.amount) END"""
+def _together(aggregation: str, rows: Sequence[tuple[int, int]]) -> int:
+    """All dimensions of a meter as one, from ``(amount, mark)``: the highest of maxima, the newest of last values, else
+    the sum. Not summed by SQLite, which fails where several that fit into 64 bits do not do so together."""
+    if aggregation == "max":
+        return max(amount for amount, _ in rows)
+    return max(rows, key=lambda row: row[1])[0] if aggregation == "last" else sum(amount for amount, _ in rows)
 
 
 def amounts(db: sqlite3.Connection, grain: int, bucket: int, customer: int) -> dict[int, int]:
     """Amount by meter, all dimensions together."""
-    return dict(
-        db.execute(
-            f"""SELECT r.meter, {_TOTAL} FROM rollups r JOIN meters m ON m.id = r.meter
-            WHERE r.grain = ? AND r.bucket = ? AND r.customer = ? GROUP BY r.meter""",
-            (grain, bucket, customer),
-        ).fetchall()
-    )
+    rows = db.execute(
+        """SELECT r.meter, m.aggregation, r.amount, r.mark FROM rollups r JOIN meters m ON m.id = r.meter
+        WHERE r.grain = ? AND r.bucket = ? AND r.customer = ? ORDER BY r.meter""",
+        (grain, bucket, customer),
+    ).fetchall()
+    return {
+        meter: _together(aggregation, [row[2:] for row in group])
+        for (meter, aggregation), group in groupby(rows, key=itemgetter(0, 1))
+    }
 
 
 def amount(db: sqlite3.Connection, grain: int, bucket: int, customer: int, meter: MeterRow) -> int:
     """Amount of one meter, all dimensions together; 0 where there is none."""
-    if meter.aggregation in ("max", "last"):
-        return amounts(db, grain, bucket, customer).get(meter.id, 0)
-    row = db.execute(
-        """SELECT coalesce(sum(amount), 0) FROM rollups
-        WHERE grain = ? AND bucket = ? AND customer = ? AND meter = ?""",
+    rows = db.execute(
+        "SELECT amount, mark FROM rollups WHERE grain = ? AND bucket = ? AND customer = ? AND meter = ?",
         (grain, bucket, customer, meter.id),
-    ).fetchone()
-    return int(row[0])
+    ).fetchall()
+    return _together(meter.aggregation, rows) if rows else 0
 
 
 def series(db: sqlite3.Connection, grain: int, start: int, end: int, customer: int) -> list[tuple[int, int, int, int]]:
@@ -225,14 +228,19 @@ def series(db: sqlite3.Connection, grain: int, start: int, end: int, customer: i
     The buckets are counted up and sought one by one: the index begins with the bucket, so a range would read the
     rows of every other customer too.
     """
-    return db.execute(
-        f"""WITH RECURSIVE span (bucket) AS (SELECT ? UNION ALL SELECT bucket + 1 FROM span WHERE bucket + 1 < ?)
-        SELECT s.bucket, r.meter, {_TOTAL}, sum(r.events)
+    rows = db.execute(
+        """WITH RECURSIVE span (bucket) AS (SELECT ? UNION ALL SELECT bucket + 1 FROM span WHERE bucket + 1 < ?)
+        SELECT s.bucket, r.meter, m.aggregation, r.amount, r.mark, r.events
         FROM span s CROSS JOIN rollups r CROSS JOIN meters m ON m.id = r.meter
-        WHERE r.grain = ? AND r.bucket = s.bucket AND r.customer = ? AND s.bucket < ?
-        GROUP BY s.bucket, r.meter ORDER BY s.bucket, r.meter""",
+        WHERE r.grain = ? AND r.bucket = s.bucket AND r.customer = ? AND s.bucket < ? ORDER BY s.bucket, r.meter""",
         (start, end, grain, customer, end),
     ).fetchall()
+    result = []
+    for (bucket, meter, aggregation), group in groupby(rows, key=itemgetter(0, 1, 2)):
+        found = list(group)
+        amount = _together(aggregation, [row[3:5] for row in found])
+        result.append((bucket, meter, amount, sum(row[5] for row in found)))
+    return result
 
 
 def unique_values(db: sqlite3.Connection, start_day: int, end_day: int, customer: int, meter: int) -> int:
@@ -248,13 +256,13 @@ def unique_values(db: sqlite3.Connection, start_day: int, end_day: int, customer
 
 def amount_since(db: sqlite3.Connection, customer: int, meter: MeterRow, start: int, end: int) -> int:
     """Sum or count of the events in ``[start, end)`` microseconds, read from the events themselves: for minutes."""
-    total = "count(*)" if meter.aggregation == "count" else "coalesce(sum(amount), 0)"
-    row = db.execute(
-        f"""SELECT {total} FROM events
+    # In halves, for a sum beyond 64 bits fails in SQLite.
+    count, high, low = db.execute(
+        """SELECT count(*), coalesce(sum(amount >> 32), 0), coalesce(sum(amount & 4294967295), 0) FROM events
         WHERE h BETWEEN ? AND ? AND customer = ? AND meter = ? AND at >= ? AND at < ?""",
         (start // HOUR, (end - 1) // HOUR, customer, meter.id, start, end),
     ).fetchone()
-    return int(row[0])
+    return int(count if meter.aggregation == "count" else (high << 32) + low)
 
 
 def export_rows(db: sqlite3.Connection, customer: int) -> Iterator[tuple[str, str, str, str, str, str]]:

@@ -14,6 +14,9 @@ from nbilling.model.errors import LedgerMoved, StorageError
 from nbilling.store import lock as lock_module
 from nbilling.store.lock import FileLock, lock_path
 
+# Forking beside threads is what is tested here; Python 3.12 and later warn of it.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+
 LONG = 20.0
 """Seconds that nothing here comes near to: a test that needs them has failed."""
 
