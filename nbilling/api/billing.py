@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbilling.engine.accounts import Accounts
-from nbilling.engine.clock import ClockControl
 from nbilling.engine.core import Core
-from nbilling.engine.quota import Quota, QuotaDecision
 from nbilling.engine.recorder import UsageRecorder
 from nbilling.model.clock import Clock, FixedClock, SystemClock, parse_time
-from nbilling.model.config import Config
 from nbilling.model.errors import BadInput
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from nbilling.api.invoicing import Invoicing
     from nbilling.api.metering import Metering
+    from nbilling.engine.clock import ClockControl
     from nbilling.engine.customers import Customers
     from nbilling.engine.plans import Plans
+    from nbilling.engine.quota import Quota
+    from nbilling.engine.usage import UsageTracking
+    from nbilling.model.config import Config
     from nbilling.store.database import Ledger
 
-__all__ = ["Billing", "QuotaDecision", "init", "ledger_path", "load_config", "open", "read_key_map"]
+__all__ = ["Billing", "init", "ledger_path", "load_config", "open", "read_key_map"]
 
 R = TypeVar("R")
 DEFAULT_PATH = "nbilling.db"
@@ -33,8 +34,10 @@ CONFIG_FILE = "nbilling.toml"
 
 def load_config(environment: Mapping[str, str] | None = None, directory: str | os.PathLike[str] = ".") -> Config:
     """Settings from an environment (the process's own if None) and from ``nbilling.toml`` in a directory."""
-    import tomllib
     from decimal import Decimal
+    from pathlib import Path
+
+    from nbilling.model.config import Config
 
     path = Path(directory) / CONFIG_FILE
     try:
@@ -43,6 +46,8 @@ def load_config(environment: Mapping[str, str] | None = None, directory: str | o
         return Config(os.environ if environment is None else environment)
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read: {error!s:.100}", hint="mend or remove it") from None
+    import tomllib
+
     try:
         table = tomllib.loads(text, parse_float=Decimal)
     except (tomllib.TOMLDecodeError, ValueError) as error:
@@ -70,26 +75,28 @@ def open(
     *,
     config: Config | None = None,
     clock: Clock | None = None,
-    actor: str = "api",
+    actor: str | Callable[[], str] = "api",
 ) -> Billing:
     """Opens a ledger that :func:`init` has made.
 
     ``config`` defaults to the environment and ``nbilling.toml``; ``clock`` to ``NBILLING_NOW``, else the ledger's test
-    clock, else the machine's. ``actor`` is who the audit trail names. LedgerMissing, NotALedger or NewerLedger where
-    the file is not one of ours.
+    clock, else the machine's. ``actor`` is who the audit trail names, or what says it. LedgerMissing, NotALedger or
+    NewerLedger where the file is not one of ours.
     """
     from nbilling.store.database import open_ledger
 
     fixed = clock is not None
     if clock is None and os.environ.get("NBILLING_NOW"):
         clock, fixed = FixedClock(parse_time(os.environ["NBILLING_NOW"], "NBILLING_NOW")), True
-    settings = config if config is not None else load_config()
     ledger = open_ledger(ledger_path(path))
-    return Billing(ledger, Core(ledger, clock or SystemClock(), fixed, settings, actor))
+    load = load_config if config is None else lambda: config
+    return Billing(ledger, Core(ledger, clock or SystemClock(), fixed, load, actor))
 
 
 def read_key_map(path: str | os.PathLike[str]) -> dict[str, str]:
     """API keys and their customers from a TOML, JSON or CSV file, told apart by its ending."""
+    from pathlib import Path
+
     from nbilling.engine.key_maps import key_map
 
     target = Path(path)
@@ -110,13 +117,36 @@ class Billing:
 
     def __init__(self, ledger: Ledger, core: Core) -> None:
         self.ledger = ledger
-        self.config = core.config
         self._core = core
         self._rooms: dict[Any, Any] = {}
         self._accounts = Accounts(core)
         self._recorder = UsageRecorder(core, self._accounts)
-        self.quota = Quota(core, self._accounts, self._recorder)
-        self.clock = ClockControl(core)
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self._core.config
+
+    @property
+    def clock(self) -> ClockControl:
+        """The test clock."""
+        from nbilling.engine.clock import ClockControl
+
+        return ClockControl(self._core)
+
+    @property
+    def quota(self) -> Quota:
+        """Limits: set, checked, enforced."""
+        from nbilling.engine.quota import Quota
+
+        return self._room(Quota, self._recorder)
+
+    @property
+    def tracking(self) -> UsageTracking:
+        """The part of ``usage`` that records single events, for a start that loads no more than that."""
+        from nbilling.engine.usage import UsageTracking
+
+        return self._room(UsageTracking, self._recorder)
 
     @property
     def usage(self) -> Metering:

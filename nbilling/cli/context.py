@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from nbilling.cli.actor import actor
 from nbilling.cli.output import FORMATS
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def billing(ctx: click.Context) -> Iterator[Billing]:
     """The ledger that the command line names, open for one command."""
     from nbilling.api.billing import open
 
-    with open(path_of(ctx), actor=actor()) as opened:
+    with open(path_of(ctx), actor=actor) as opened:
         yield opened
 
 
@@ -30,17 +30,6 @@ def path_of(ctx: click.Context) -> str | None:
     """What ``--db`` said."""
     path: str | None = ctx.find_root().obj
     return path
-
-
-def actor() -> str:
-    """Who the audit trail names: the user of this process."""
-    try:
-        import pwd
-
-        name = pwd.getpwuid(os.getuid()).pw_name
-    except (ImportError, KeyError):
-        name = str(os.getuid())
-    return f"cli:{name}"
 
 
 def format_option(command: F) -> F:

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from nbilling.model.errors import EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, NbillingError
+from nbilling.model.errors import EXIT_BAD_INPUT, EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_STORAGE, NbillingError
 
 
 def report(error: Exception, arguments: list[str]) -> int:
@@ -20,8 +20,14 @@ def report(error: Exception, arguments: list[str]) -> int:
         text = json.dumps({"error": {"code": code, "message": message, "hint": hint}}, ensure_ascii=False)
     else:
         text = f"Error: {message}; {hint}" if hint else f"Error: {message}"
-    print(" ".join(text.splitlines()).encode("utf-8", "backslashreplace").decode(), file=sys.stderr)
+    print(_one_line(text), file=sys.stderr)
     return exit_code
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks, escape sequences, and stand-ins of bytes that are no text."""
+    line = " ".join(text.splitlines())
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _read(error: Exception) -> tuple[str, str, str, int]:
@@ -33,12 +39,21 @@ def _read(error: Exception) -> tuple[str, str, str, int]:
         return "interrupted", "interrupted", "", EXIT_INTERRUPTED
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "nbilling"
-        return "usage", error.format_message().rstrip("."), f"see {path} --help", EXIT_BAD_INPUT
+        message = error.format_message().rstrip(".")
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
+            message = f"{path} needs a command"
+        return "usage", _cut(message), f"see {path} --help", EXIT_BAD_INPUT
     if isinstance(error, click.ClickException):
-        return "usage", error.format_message(), "see nbilling --help", EXIT_BAD_INPUT
+        return "usage", _cut(error.format_message()), "see nbilling --help", EXIT_BAD_INPUT
+    if isinstance(error, OSError):
+        return "storage", f"the system refused: {error!s:.300}", "check the disk and its permissions", EXIT_STORAGE
     kind = type(error).__name__
     hint = "this is a fault of nbilling; run again with --debug and report it"
     return "internal", f"{kind}: {error!s:.300}", hint, EXIT_INTERNAL
+
+
+def _cut(message: str) -> str:
+    return message if len(message) <= 300 else f"{message[:297]}..."
 
 
 def _wants_json(arguments: list[str]) -> bool:

@@ -112,7 +112,7 @@ def config_show(format: str | None) -> None:
     rows = [
         {
             "setting": setting.field,
-            "value": str(value) if (value := getattr(settings, setting.field)) is not None else "",
+            "value": _setting_text(getattr(settings, setting.field), setting.secret),
             "origin": settings.origins[setting.field],
             "environment": setting.environment,
             "help": setting.help,
@@ -120,6 +120,14 @@ def config_show(format: str | None) -> None:
         for setting in SETTINGS
     ]
     show(rows, format)
+
+
+def _setting_text(value: object, secret: bool) -> str:
+    if value is None or value == "":
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "(set, not shown)" if secret else str(value)
 
 
 @click.command("help")

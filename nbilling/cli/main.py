@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from nbilling import __version__
+from nbilling.cli.output import chosen_format
 
 _COMMANDS = {
     # name: (module, attribute, one line of help). In the order in which the help shows them: by workflow.
@@ -77,3 +78,4 @@ def cli(ctx: click.Context, db: str | None, debug: bool) -> None:
       nbilling invoice generate acme monthly
     """
     ctx.obj = db
+    chosen_format(None)  # a wrong NBILLING_FORMAT is refused before anything is done

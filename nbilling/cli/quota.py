@@ -12,7 +12,7 @@ from nbilling.cli.output import chosen_format, note, show, write
 from nbilling.model.errors import EXIT_OK, EXIT_REFUSED
 
 if TYPE_CHECKING:
-    from nbilling.api.billing import QuotaDecision
+    from nbilling.api.quota import QuotaDecision
 
 
 @click.group()

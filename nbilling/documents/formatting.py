@@ -20,6 +20,8 @@ from nbilling.model.errors import BadInput
 if TYPE_CHECKING:
     from babel import Locale
 
+NO_BREAK = "\u00a0"  # a space at which no line ends
+
 _WIDE = Context(prec=200)
 _DAY = "yMMMd"  # CLDR skeleton: 31 Mar 2026, 31. März 2026, Mar 31, 2026
 _SHORT_DAY = "MMMd"
@@ -44,11 +46,12 @@ def _locale(name: str) -> Locale:
 class Formatter:
     """How one customer reads numbers and dates: a locale, a currency and the decimals of its minor unit."""
 
-    def __init__(self, locale: str, currency: str, exponent: int) -> None:
-        """``BadInput`` for a locale that nobody has heard of."""
+    def __init__(self, locale: str, currency: str, exponent: int, *, speaks: str | None = None) -> None:
+        """``speaks``: the locale for words (months, countries), if another. ``BadInput`` for an unknown locale."""
         from babel.numbers import get_currency_symbol
 
         self._babel = _locale(locale)
+        self._speaks = _locale(speaks) if speaks else self._babel
         self._exponent = exponent
         self._currency = currency
         self._symbol = get_currency_symbol(currency, self._babel)
@@ -60,7 +63,7 @@ class Formatter:
         pattern = re.sub(r"0(\.0+)?", "0" + decimals, str(self._babel.currency_formats["standard"].pattern))
         # CLDR: a symbol that ends in a letter keeps a space from the digits (KWD 1.000, but CA$1.00).
         if self._symbol[-1:].isalpha():
-            pattern = re.sub(r"¤(?=[#0])", "¤\u00a0", pattern)
+            pattern = re.sub(r"¤(?=[#0])", "¤" + NO_BREAK, pattern)
         return pattern
 
     def units(self, minor: int) -> Decimal:
@@ -114,19 +117,19 @@ class Formatter:
         """``31 Mar 2026`` in the order of the locale."""
         from babel.dates import format_skeleton
 
-        return format_skeleton(_DAY, day, locale=self._babel)
+        return format_skeleton(_DAY, day, locale=self._speaks)
 
     def short_day(self, day: date) -> str:
         """Without the year: ``31 Mar``."""
         from babel.dates import format_skeleton
 
-        return format_skeleton(_SHORT_DAY, day, locale=self._babel)
+        return format_skeleton(_SHORT_DAY, day, locale=self._speaks)
 
     def period(self, start: date, end: date) -> str:
         """``1–31 Mar 2026`` for the half-open period from 1 March to 1 April."""
         from babel.dates import format_interval
 
-        return format_interval(start, end - timedelta(days=1), _DAY, locale=self._babel)
+        return format_interval(start, end - timedelta(days=1), _DAY, locale=self._speaks)
 
     def last_day(self, end: date) -> str:
         """The last day of a half-open period."""
@@ -134,7 +137,7 @@ class Formatter:
 
     def country(self, country: str) -> str:
         """The name of an ISO 3166 code in the language of the locale; anything else as it is."""
-        return str(self._babel.territories.get(country.upper(), country)) if len(country) == 2 else country
+        return str(self._speaks.territories.get(country.upper(), country)) if len(country) == 2 else country
 
 
 def width(text: str) -> Decimal:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from nbilling.documents import charts
-from nbilling.documents.formatting import width
+from nbilling.documents.formatting import NO_BREAK, width
 from nbilling.documents.page import (
     Fact,
     Headline,
@@ -139,7 +139,7 @@ def _facts(document: InvoiceDocument, words: Words) -> list[Fact]:
     if document.buyer_reference:
         facts.append(Fact(labels.buyer_reference, clipped(document.buyer_reference)))
     for reference in document.references:
-        issued = f" ({day(reference.issued)})".replace(" ", "\u00a0")[1:] if reference.issued else ""
+        issued = f" ({day(reference.issued).replace(' ', NO_BREAK)})" if reference.issued else ""
         facts.append(Fact(getattr(labels, reference.kind), clipped(reference.number) + issued))
     return facts
 

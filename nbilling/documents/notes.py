@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
+from nbilling.documents.formatting import printable
 from nbilling.model.errors import BadInput
 
 NOTES_LIMIT = 10_000  # characters: some four pages
@@ -34,6 +35,7 @@ def markdown_html(text: str) -> str:
     """
     if len(text) > NOTES_LIMIT:
         raise BadInput(f"the note has {len(text):,} characters", hint=f"at most {NOTES_LIMIT:,} are printed")
+    text = printable(text)
     if not text.strip():
         return ""
     if text.count("[") > _MAX_BRACKETS or _DEEP_PREFIX.search(text) or _UNBROKEN.search(text):
@@ -77,5 +79,5 @@ def _depth(html: str) -> int:
 
 
 def _as_plain_text(text: str) -> str:
-    pieces = _PIECE.sub(r"\g<0>\0", text.replace("\0", "").strip())  # NUL marks a place to break
+    pieces = _PIECE.sub(r"\g<0>\0", text.strip())  # NUL, which no printable text holds, marks a place to break
     return f"<p>{escape(pieces).replace(chr(10), '<br>').replace(chr(0), '<wbr>')}</p>"

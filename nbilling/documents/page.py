@@ -17,6 +17,7 @@ from nbilling.model.documents import Document, Party
 from nbilling.model.errors import BadInput
 
 TEXT_LIMIT = 500  # characters of a name, an address line or a description that are printed
+_ENGLISH_WITHOUT_LABELS = "en_GB"  # day, month, year, as most of those write who read English as a foreign language
 _TITLE_LIMIT = 200  # the same in titles and metadata
 
 
@@ -83,9 +84,11 @@ class Words(NamedTuple):
 
 
 def words_for(document: Document) -> Words:
-    """Labels of the locale's language (English where there are none) and the formats of the locale itself."""
+    """Words in the locale's language, or in English where we have no labels; numbers as in the locale itself."""
     language = language_of(document.locale)
-    formatter = Formatter(document.locale, document.currency, document.currency_exponent)
+    is_theirs = re.split("[-_]", document.locale)[0].lower() == language
+    speaks = None if is_theirs else _ENGLISH_WITHOUT_LABELS
+    formatter = Formatter(document.locale, document.currency, document.currency_exponent, speaks=speaks)
     return Words(language, LANGUAGES[language], formatter)
 
 

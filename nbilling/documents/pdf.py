@@ -35,12 +35,18 @@ _engine: _Engine | None = None
 
 
 class _Engine:
-    """WeasyPrint and what it need not do again for each document."""
+    """WeasyPrint and what it need not do again for each document. ``MissingLibrary`` when it cannot be loaded."""
 
     def __init__(self) -> None:
-        import weasyprint
-        from weasyprint.text.fonts import FontConfiguration
-        from weasyprint.urls import URLFetcher
+        try:
+            import weasyprint
+            from weasyprint.text.fonts import FontConfiguration
+            from weasyprint.urls import URLFetcher
+        except (ImportError, OSError) as error:
+            raise MissingLibrary(
+                "PDF needs WeasyPrint and Pango, and one of them cannot be loaded",
+                hint=f"run: apt-get install --no-install-recommends {DEBIAN_PACKAGES}",
+            ) from error
 
         self.html: Any = weasyprint.HTML
         # Nothing but what is inside the document: no network, no file of this machine.
@@ -60,13 +66,7 @@ def _font_face(name: str, style: str) -> str:
 def _the_engine() -> _Engine:
     global _engine
     if _engine is None:
-        try:
-            _engine = _Engine()
-        except (ImportError, OSError) as error:
-            raise MissingLibrary(
-                "PDF needs WeasyPrint and Pango, and one of them cannot be loaded",
-                hint=f"run: apt-get install --no-install-recommends {DEBIAN_PACKAGES}",
-            ) from error
+        _engine = _Engine()
     return _engine
 
 

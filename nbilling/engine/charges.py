@@ -47,7 +47,8 @@ class Charges:
             billed = invoices.billed_lines(db, earlier.id)
             if invoices.billed_of_period(db, earlier.id):
                 _, now = self._own(db, row, earlier, through_at)
-                lines += [(earlier.id, line) for line in late_lines(now, [_line(found, names[found.meter]) for found in billed])]
+                before = [_line(found, names[found.meter]) for found in billed]
+                lines += [(earlier.id, line) for line in late_lines(now, before)]
         return Charged(currency, lines)
 
     @staticmethod

@@ -25,14 +25,24 @@ T = TypeVar("T")
 class Core:
     """One open ledger with its clock and settings. ``clock`` None: the ledger's test clock, else the machine's."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, fixed: bool, config: Config, actor: str) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, fixed: bool, config: Callable[[], Config], actor: str | Callable[[], str]
+    ) -> None:
         self.ledger = ledger
-        self.config = config
+        self._load_config = config
+        self._config: Config | None = None
         self.actor = actor
         self._clock = clock
         self._fixed = fixed
         self._meters: dict[str, MeterRow] = {}
         self._meter_names: dict[int, MeterRow] = {}
+
+    @property
+    def config(self) -> Config:
+        """The settings, read when they are first needed: tracking and checking need none."""
+        if self._config is None:
+            self._config = self._load_config()
+        return self._config
 
     def now(self, db: sqlite3.Connection) -> int:
         """Microseconds UTC, read inside the job: a test clock may just have been moved by another process."""
@@ -108,4 +118,5 @@ class Core:
 
     def audit(self, db: sqlite3.Connection, now: int, action: str, subject: str, detail: dict[str, Any]) -> None:
         """Notes who changed what, in the commit of the change."""
-        customers.add_audit(db, now, self.actor, action, subject, json.dumps(detail, default=str))
+        actor = self.actor if isinstance(self.actor, str) else self.actor()
+        customers.add_audit(db, now, actor, action, subject, json.dumps(detail, default=str))

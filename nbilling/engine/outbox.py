@@ -112,6 +112,7 @@ class Outbox:
             return {
                 **shown(db, row),
                 "generation": row.generation,
+                "uncertain": bool(row.uncertain),
                 "payload": payload_of(row.payload),
                 "result": payload_of(row.result),
                 "history": history,

@@ -41,6 +41,29 @@ def _percent(value: str, name: str) -> Decimal | None:
     return None if value == "" else parse_decimal(value, places=6, minimum=0, maximum=100, what=name)
 
 
+def _url(value: str, name: str) -> str:
+    """An http or https URL. Never repeated in an error: it may hold a token."""
+    from urllib.parse import urlsplit
+
+    text = plain(value, name, limit=2000, empty=True)
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and " " not in text
+    except ValueError:
+        fine = False
+    if not fine:
+        raise BadInput(f"{name} is not a URL", hint="write it as https://example.com/hook")
+    return text
+
+
+def _yes(value: str, name: str) -> bool:
+    """``yes`` or ``no``, in the words that people use."""
+    yes, no = ("yes", "true", "1", "on"), ("no", "false", "0", "off")
+    return bool(value) and choice(value.lower(), name, yes + no) in yes
+
+
 def _country(value: str, name: str) -> str:
     if value and not (len(value) == 2 and value.isascii() and value.isalpha() and value.isupper()):
         raise BadInput(f"{name} {value!r:.20} is not a country code", hint="write two capitals, such as DE")
@@ -48,13 +71,17 @@ def _country(value: str, name: str) -> str:
 
 
 class Setting(NamedTuple):
-    """One setting: its field, its environment name, its default as text, its check, and what it is for."""
+    """One setting: its field, its environment name, its default as text, its check, and what it is for.
+
+    A ``secret`` is never printed, and its check never repeats the value.
+    """
 
     field: str
     environment: str
     default: str
     check: Callable[[str, str], Any]
     help: str
+    secret: bool = False
 
 
 SETTINGS = (
@@ -76,6 +103,24 @@ SETTINGS = (
         "quota_warning_threshold", "QUOTA_WARNING_THRESHOLD", "80",
         lambda v, n: whole(v, n, minimum=1, maximum=100), "percent of a quota that is warned of",
     ),
+    Setting("smtp_host", "AUTH_SMTP_HOST", "", _text(255), "SMTP server; empty: mail waits in the outbox"),
+    Setting(
+        "smtp_port", "AUTH_SMTP_PORT", "587", lambda v, n: whole(v or "587", n, minimum=1, maximum=65535),
+        "its port; 465 is TLS from the start, any other STARTTLS",
+    ),
+    Setting("smtp_user", "AUTH_SMTP_USER", "", _text(255), "login; empty: none"),
+    Setting("smtp_password", "AUTH_SMTP_PASS", "", _text(1000), "password, sent over TLS only", True),
+    Setting("smtp_sender", "AUTH_SMTP_SENDER", "", _text(), "sender of mail: an address, or Name <address>"),
+    Setting("mail_directory", "NBILLING_MAIL_DIRECTORY", "", _text(4096),
+        "where a fixtures ledger writes its mail as .eml files; empty: beside the ledger"),
+    Setting("webhook_url", "NBILLING_WEBHOOK_URL", "", _url, "where alerts are posted to", True),
+    Setting("webhook_secret", "NBILLING_WEBHOOK_SECRET", "", _text(1000),
+        "signs webhooks; several, separated by spaces, while it is being changed", True),
+    Setting("alert_email", "NBILLING_ALERT_EMAIL", "", lambda v, _: email(v) if v else v,
+        "where alerts of customers without an address are mailed to"),
+    Setting("alert_log", "NBILLING_ALERT_LOG", "", _text(4096), "file for alerts of type log; empty: stderr"),
+    Setting("alerts_while_tracking", "NBILLING_ALERTS_WHILE_TRACKING", "no", _yes,
+        "yes: every recorded event looks for crossed alerts; no: usage alert-check does"),
 )  # fmt: skip
 
 
@@ -97,6 +142,17 @@ class Config:
     payment_instructions: str
     page_size: str
     quota_warning_threshold: int
+    smtp_host: str
+    smtp_port: int
+    smtp_user: str
+    smtp_password: str
+    smtp_sender: str
+    mail_directory: str
+    webhook_url: str
+    webhook_secret: str
+    alert_email: str
+    alert_log: str
+    alerts_while_tracking: bool
 
     def __init__(
         self,
@@ -124,7 +180,9 @@ class Config:
 
 
 def _from_file(field: str, value: object) -> str:
-    if isinstance(value, (str, int)) and not isinstance(value, bool):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (str, int)):
         return str(value)
     if isinstance(value, Decimal):
         return str(value)

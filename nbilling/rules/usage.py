@@ -22,17 +22,26 @@ DIRECTIONS = ("egress", "ingress")
 MAX_METADATA = 16_384
 REPORT_WORDS = frozenset(("customer_id", "period_start", "period_end", "date"))
 """What reports say beside the meters."""
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def base_amount(value: object, scale: int, what: str, *, signed: bool = False) -> int:
     """An amount in a meter's unit as an integer of its base unit (``10**-scale``). Exact, or BadInput."""
     if scale == 0:
         return whole(value, what, minimum=-MAX_INTEGER if signed else 0)
-    number: Decimal = parse_decimal(value, places=scale, minimum=None if signed else Decimal(0), what=what)
+    number = parse_decimal(value, places=scale, what=what) if signed else _positive(value, scale, what)
     amount = int(number.scaleb(scale))
     if abs(amount) > MAX_INTEGER:
         raise BadInput(f"{what} {shown(value)} is too large", hint=f"at most {unit_amount(MAX_INTEGER, scale)}")
     return amount
+
+
+def _positive(value: object, places: int, what: str, maximum: int | None = None) -> Decimal:
+    """A decimal of 0 or more. ``-0`` is what ``whole`` refuses, so it is refused here."""
+    number = parse_decimal(value, places=places, minimum=0, maximum=maximum, what=what)
+    if isinstance(value, str) and value.startswith("-"):
+        raise BadInput(f"{what} {shown(value)} has a sign", hint="write 0")
+    return number
 
 
 def check_amount(kind: str, aggregation: str, amount: int, set_level: bool, dimension: str) -> None:
@@ -73,7 +82,7 @@ def api_request_metadata(endpoint: object, method: object, status: object, durat
     if method not in METHODS:
         raise BadInput(f"method {shown(method)} is not an HTTP method", hint="write it in capitals, such as GET")
     code = whole(status, "status", minimum=100, maximum=599)
-    seconds = parse_decimal(duration, places=9, minimum=Decimal(0), maximum=Decimal(10**9), what="duration")
+    seconds = _positive(duration, 9, "duration", maximum=10**9)
     text = f"{seconds.normalize():f}"
     return (
         f'{{"endpoint":{json.dumps(path, ensure_ascii=False)},"method":"{method}","status":{code},"duration":{text}}}'
@@ -87,7 +96,10 @@ def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
     if not isinstance(metadata, Mapping):
         raise BadInput("metadata must be an object", hint='write it as {"key": "value"}')
     try:
-        text = _json(metadata)
+        try:
+            text = _ENCODER.encode(metadata)
+        except TypeError:
+            text = _json(metadata)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise BadInput(f"metadata cannot be kept as JSON: {error!s:.80}", hint="use text, numbers and lists") from None
@@ -97,22 +109,16 @@ def metadata_text(metadata: Mapping[str, Any] | None) -> str | None:
 
 
 def _json(value: object) -> str:
-    """As ``json.dumps`` with sorted keys, but a Decimal is a number with its own digits."""
+    """The same for metadata with a Decimal in it, which is a number with its own digits."""
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_json_key(key)}:{_json(value[key])}" for key in sorted(value)) + "}"
+        return "{" + ",".join(f"{_ENCODER.encode(str(key))}:{_json(value[key])}" for key in sorted(value)) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(_json(item) for item in value) + "]"
     if isinstance(value, Decimal):
         if not value.is_finite() or abs(value.adjusted()) > MAX_METADATA:
             raise ValueError(f"{shown(value)} is no number of a length to keep")
         return f"{value:f}"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _json_key(key: object) -> str:
-    if not isinstance(key, str):
-        raise TypeError(f"keys are text, not {type(key).__name__}")
-    return json.dumps(key, ensure_ascii=False)
+    return _ENCODER.encode(value)
 
 
 def event_time(at: int, now: int) -> int:

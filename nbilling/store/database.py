@@ -28,7 +28,7 @@ from nbilling.store.connection import (
 )
 from nbilling.store.lock import FileLock
 from nbilling.store.migrations import Step
-from nbilling.store.registry import Reader, acquire_writer, release_writer
+from nbilling.store.registry import Reader, acquire_writer, guard, release_writer
 from nbilling.store.writer import DEFAULT_TIMEOUT, Writer
 
 T = TypeVar("T")
@@ -110,10 +110,11 @@ class Ledger:
 
     def close(self) -> None:
         """Give the writer back and close the readers of all threads. May be repeated; nobody may be reading."""
-        self._closed = True
+        with guard():
+            self._closed = True
+            writer = self._writers.pop(os.getpid(), None)
         for reader in list(self._readers):
             reader.close()
-        writer = self._writers.pop(os.getpid(), None)
         if writer is not None:
             release_writer(writer)
 
@@ -124,18 +125,15 @@ class Ledger:
         self.close()
 
     def _open_writer(self) -> Writer:
-        self._refuse_if_unusable()
-        try:
-            mine = acquire_writer(self.path)
-        except OSError as error:
-            raise from_os(error, self.path) from error
-        writer = self._writers.setdefault(os.getpid(), mine)
-        if writer is not mine:
-            release_writer(mine)  # another thread was first
-        elif self._closed:
-            self.close()  # in the meantime: nobody else would give the writer back
-            self._refuse_if_unusable()
-        return writer
+        with guard():
+            writer = self._writers.get(os.getpid())
+            if writer is None:
+                self._refuse_if_unusable()
+                try:
+                    writer = self._writers[os.getpid()] = acquire_writer(self.path)
+                except OSError as error:
+                    raise from_os(error, self.path) from error
+            return writer
 
     def _open_reader(self) -> Reader:
         try:

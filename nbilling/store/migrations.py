@@ -20,14 +20,14 @@ SET = "nbilling"
 
 def default_steps() -> Sequence[Step]:
     """The steps of this version."""
-    from nbilling.store.schema import STEPS
+    from nbilling.store.steps import STEPS
 
     return STEPS
 
 
 def application_id() -> int:
     """The number in the header that makes a SQLite file a ledger."""
-    from nbilling.store.schema import APPLICATION_ID
+    from nbilling.store.steps import APPLICATION_ID
 
     return APPLICATION_ID
 

@@ -31,7 +31,8 @@ class Reader:
 
     def __init__(self, path: str) -> None:
         self.pid = os.getpid()
-        self.connection: sqlite3.Connection | None = open_reader(path)
+        self.connection: sqlite3.Connection | None = None
+        self.connection = open_reader(path)
         _readers.add(self)
 
     def close(self) -> None:
@@ -47,6 +48,11 @@ class Reader:
 
 
 _readers: WeakSet[Reader] = WeakSet()
+
+
+def guard() -> threading.RLock:
+    """What keeps threads apart while writers are opened and given back."""
+    return _guard
 
 
 def acquire_writer(path: str) -> Writer:

@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable
 
 from nbilling.store import imports
 from nbilling.store.seed import insert_seed
 from nbilling.store.views import VIEWS, guards
-
-APPLICATION_ID = 0x6E62696C
-"""``nbil``: what ``file`` and other programs know a ledger by."""
 
 TABLES = (
     """CREATE TABLE ledger (
@@ -338,11 +334,8 @@ TABLES = (
 )
 
 
-def _initial(db: sqlite3.Connection) -> None:
+def create(db: sqlite3.Connection) -> None:
     """Tables, views, and the seed's meters, default limits and plans."""
     for statement in (*TABLES, *imports.SCHEMA, *VIEWS, *guards()):
         db.execute(statement)
     insert_seed(db, time.time_ns() // 1000)
-
-
-STEPS: tuple[tuple[str, Callable[[sqlite3.Connection], None]], ...] = (("0001_initial", _initial),)

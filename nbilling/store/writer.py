@@ -365,14 +365,15 @@ class Writer:
         if isinstance(error, sqlite3.IntegrityError):
             self._constraint_failed(error)
             return
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_BUSY:
+            # Refused before anything was written. As long as that statement lives, this connection cannot commit.
+            self._session.drop()
+            self._fail_group(StorageError(f"a commit to {shown(self.path)} failed: {error}", hint=_LEFT_OPEN))
         # SQLITE_FULL is certain in any case: the frame that could not be written was the one with the commit mark, or
         # one before it.
-        certain = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        if self._session.overwrite_failed_frames() or certain:
-            typed = self._session.typed(error)
-            if isinstance(typed, LedgerBusy):
-                typed = StorageError(f"a commit to {shown(self.path)} failed: {error}", hint=_LEFT_OPEN)
-            self._fail_group(typed)
+        elif self._session.overwrite_failed_frames() or code == sqlite3.SQLITE_FULL:
+            self._fail_group(self._session.typed(error))
         else:
             self._break()
 

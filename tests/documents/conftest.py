@@ -83,7 +83,9 @@ def statement() -> Callable[..., StatementDocument]:
                     reference="INV-2026-000031",
                     due_date=date(2026, 3, 15),
                 ),
-                StatementEntry(day=date(2026, 3, 4), kind="credit_note", amount_minor=-3086, reference="CN-2026-000003"),
+                StatementEntry(
+                    day=date(2026, 3, 4), kind="credit_note", amount_minor=-3086, reference="CN-2026-000003"
+                ),
             ],
         }
         return StatementDocument(**(values | changes))

@@ -19,7 +19,8 @@ values_of_days = st.lists(st.one_of(st.integers(0, 2**63), st.decimals(0, 10**9,
 def bars_of(svg: str) -> list[tuple[int, int, int, int]]:
     """Left, bottom, top, right of each bar."""
     return [
-        tuple(map(int, found)) for found in re.findall(r"M(\d+) (\d+)V(\d+)H(\d+)V\d+z", svg)  # type: ignore[misc]
+        tuple(map(int, found))
+        for found in re.findall(r"M(\d+) (\d+)V(\d+)H(\d+)V\d+z", svg)  # type: ignore[misc]
     ]
 
 

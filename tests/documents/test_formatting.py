@@ -81,7 +81,8 @@ def test_a_quantity_has_separators_and_no_idle_zeros(value: str, shown: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("locale", "rate", "shown"), [("en", "7.25", "7.25%"), ("de", "19", "19 %"), ("fr", "5.5", "5,5 %"), ("en", "0", "0%")]
+    ("locale", "rate", "shown"),
+    [("en", "7.25", "7.25%"), ("de", "19", "19 %"), ("fr", "5.5", "5,5 %"), ("en", "0", "0%")],
 )
 def test_a_rate_is_shown_exactly(locale: str, rate: str, shown: str) -> None:
     assert plain(Formatter(locale, "EUR", 2).percent(Decimal(rate))) == shown

@@ -26,9 +26,7 @@ def test_each_language_has_each_label_with_the_same_fields(code: str, label: str
 
 @pytest.mark.parametrize("code", sorted(set(LANGUAGES) - {"en"}))
 def test_no_language_is_a_copy_of_english(code: str) -> None:
-    same: list[Any] = [
-        name for name, text in attrs.asdict(LANGUAGES[code]).items() if text == getattr(ENGLISH, name)
-    ]
+    same: list[Any] = [name for name, text in attrs.asdict(LANGUAGES[code]).items() if text == getattr(ENGLISH, name)]
     assert len(same) <= 6, same  # Total, Date, Notes and the like are the same word
 
 

@@ -15,7 +15,7 @@ from nbilling.engine.recorder import UsageRecorder
 from nbilling.model.clock import FixedClock, parse_time
 from nbilling.model.config import Config
 from nbilling.model.imports import ImportOptions, ImportReport
-from nbilling.store.schema import STEPS
+from nbilling.store.steps import STEPS
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ class Imports:
     def __init__(self, now: str = "2026-06-01T00:00:00Z") -> None:
         self.ledger = MemoryLedger()
         self.clock = FixedClock(parse_time(now))
-        core = Core(self.ledger, self.clock, False, Config({}), "test")  # type: ignore[arg-type]
+        core = Core(self.ledger, self.clock, False, lambda: Config({}), "test")  # type: ignore[arg-type]
         self.case = LogImport(self.ledger, UsageRecorder(core, Accounts(core)), self.clock)
 
     def run(self, lines: BinaryIO | Iterable[bytes], options: ImportOptions | None = None, **how: Any) -> ImportReport:
