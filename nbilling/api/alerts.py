@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from nbilling.engine.alerts import Alerts
 
 
+MakeAlerts = Callable[[], tuple["Alerts", "Deliveries"]]
+
+
 class UsageAlerts:
     """The alerts of customers. The engine's part is made when the first of these is called."""
 
-    _make_alerts: Callable[[], tuple[Alerts, Deliveries]]
-    _made_alerts: tuple[Alerts, Deliveries] | None = None
+    def __init__(self, make_alerts: MakeAlerts) -> None:
+        self._make_alerts = make_alerts
+        self._made_alerts: tuple[Alerts, Deliveries] | None = None
 
     def alert_set(self, customer_id: str, metric: str, threshold: object, type: str) -> None:
         """Fires when usage of the billing period reaches a threshold; see :meth:`Alerts.alert_set`.
@@ -29,7 +33,7 @@ class UsageAlerts:
         self._alerts()[0].alert_set_percentage(customer_id, resource, percent, type)
 
     def alert_list(self, customer_id: str) -> list[dict[str, Any]]:
-        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``, ``fired_at`` of this period or None."""
+        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``; ``fired_at`` in this period, or None."""
         return self._alerts()[0].alert_list(customer_id)
 
     def alert_remove(self, customer_id: str, metric: str, threshold: object, *, percent: bool = False) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nbilling.api.metering import Metering
     from nbilling.engine.clock import ClockControl
     from nbilling.engine.customers import Customers
+    from nbilling.engine.discounts import Discounts
     from nbilling.engine.plans import Plans
     from nbilling.engine.quota import Quota
     from nbilling.engine.usage import UsageTracking
@@ -168,6 +169,13 @@ class Billing:
         from nbilling.engine.customers import Customers
 
         return self._room(Customers)
+
+    @property
+    def discounts(self) -> Discounts:
+        """Discount codes."""
+        from nbilling.engine.discounts import Discounts
+
+        return Discounts(self._core)
 
     @property
     def invoices(self) -> Invoicing:

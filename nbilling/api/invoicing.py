@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.charges import Charges
 from nbilling.engine.core import Core
+from nbilling.engine.discounts import Discounts
 from nbilling.engine.invoice_documents import InvoiceDocuments
 from nbilling.engine.invoices import Invoices
 from nbilling.engine.taxes import Taxes
@@ -21,7 +22,7 @@ class Invoicing(Invoices):
     """Invoices: computed, numbered, paid, printed."""
 
     def __init__(self, core: Core, accounts: Accounts) -> None:
-        super().__init__(core, accounts, Charges(core, accounts), Taxes(core))
+        super().__init__(core, accounts, Charges(core, accounts), Taxes(core), Discounts(core))
         self._documents = InvoiceDocuments(core)
 
     def document(self, invoice_id: str) -> InvoiceDocument:

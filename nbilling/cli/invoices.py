@@ -128,6 +128,67 @@ def get_history(ctx: click.Context, customer: str, months: str, format: str | No
     show(rows, chosen_format(format, "json"), columns=_COLUMNS)
 
 
+@invoice.command("create")
+@click.argument("customer")
+@click.pass_context
+def create_invoice(ctx: click.Context, customer: str) -> None:
+    """Make a one-off draft without lines and print its id.
+
+    \b
+    Example:
+      nbilling invoice create acme
+    """
+    with billing(ctx) as ledger:
+        write(ledger.invoices.create(customer))
+
+
+@invoice.command("add-line")
+@click.argument("invoice_id", metavar="INVOICE")
+@click.argument("description")
+@click.argument("unit_price")
+@click.argument("quantity", default="1")
+@click.pass_context
+def add_line(ctx: click.Context, invoice_id: str, description: str, unit_price: str, quantity: str) -> None:
+    """Write a line onto a draft. UNIT_PRICE is in currency units.
+
+    \b
+    Example:
+      nbilling invoice add-line inv_01kc "Set-up" 150.00
+    """
+    with billing(ctx) as ledger:
+        ledger.invoices.add_line(invoice_id, description, unit_price, quantity)
+
+
+@invoice.command("apply-discount")
+@click.argument("invoice_id", metavar="INVOICE")
+@click.argument("code")
+@click.pass_context
+def apply_discount(ctx: click.Context, invoice_id: str, code: str) -> None:
+    """Put a discount code on a draft.
+
+    \b
+    Example:
+      nbilling invoice apply-discount inv_01kc SAVE20
+    """
+    with billing(ctx) as ledger:
+        ledger.invoices.apply_discount(invoice_id, code)
+
+
+@invoice.command("apply-discount-percentage")
+@click.argument("invoice_id", metavar="INVOICE")
+@click.argument("percentage")
+@click.pass_context
+def apply_discount_percentage(ctx: click.Context, invoice_id: str, percentage: str) -> None:
+    """Take a percentage off a draft, of what is left after its other discounts.
+
+    \b
+    Example:
+      nbilling invoice apply-discount-percentage inv_01kc 15
+    """
+    with billing(ctx) as ledger:
+        ledger.invoices.apply_discount_percentage(invoice_id, percentage)
+
+
 @invoice.command()
 @click.argument("invoice_id", metavar="INVOICE")
 @format_option

@@ -19,6 +19,7 @@ _COMMANDS = {
     "usage": ("usage", "usage", "Usage: track, import, look at, export."),
     "quota": ("quota", "quota", "Quotas: set limits, check, enforce."),
     "plan": ("plans", "plan", "Plans, and the subscriptions to them."),
+    "discount": ("discounts", "discount", "Discount codes."),
     "invoice": ("invoices", "invoice", "Invoices: generate, finalise, print, pay."),
     "clock": ("ledger", "clock", "The test clock."),
     "config": ("ledger", "config", "Settings, and where each comes from."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from nbilling.cli.alerts import alert_check, alert_list, alert_remove, alert_set
 from nbilling.cli.context import billing, format_option
 from nbilling.cli.imports import import_log
 from nbilling.cli.ledger import make
@@ -19,6 +20,8 @@ def usage() -> None:
 
 
 usage.add_command(import_log)
+for command in (alert_set, alert_check, alert_list, alert_remove):
+    usage.add_command(command)
 
 
 @usage.command()

@@ -69,7 +69,9 @@ def is_sender(sender: str) -> bool:
 def message_id(operation_id: str, sender: str) -> str:
     """The same for the same operation for ever."""
     domain = _ascii_domain(sender_parts(sender)[1])
-    local = operation_id if _ATOM.fullmatch(operation_id) else blake2b(operation_id.encode(), digest_size=16).hexdigest()
+    local = (
+        operation_id if _ATOM.fullmatch(operation_id) else blake2b(operation_id.encode(), digest_size=16).hexdigest()
+    )
     return f"<{local}@{domain}>"
 
 
@@ -155,7 +157,7 @@ class _Session:
         _expect(smtp.rcpt(self._recipient), (250, 251, 252))
         _expect(smtp.docmd("DATA"), (354,))
         self._handed_over = True
-        smtp.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")  # type: ignore[arg-type]
+        smtp.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")
         code, text = smtp.getreply()
         if code == 250:
             return Delivered({"answer": self._shown(text)})
@@ -164,6 +166,7 @@ class _Session:
 
     def _connect(self) -> smtplib.SMTP:
         host, port, user = self._server.host, self._server.port, self._server.user
+        smtp: smtplib.SMTP
         if port == IMPLICIT_TLS_PORT:
             self._smtp = smtp = smtplib.SMTP_SSL(host, port, timeout=TIMEOUT, context=self._tls)
         else:

@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from datetime import date, datetime
 from types import TracebackType
@@ -38,6 +39,7 @@ class PdfWorker:
         self._deadline = deadline
         self._memory_limit = memory_limit
         self._child: subprocess.Popen[bytes] | None = None
+        self._told: IO[bytes] | None = None  # what the child says on stderr
         self._in_use = threading.Lock()
 
     def render(self, html: str, *, identifier: str, issued: datetime | date | None) -> bytes:
@@ -49,15 +51,14 @@ class PdfWorker:
                 self._child = self._started()
             reply = self._answer(self._child, request)
             if reply is None:
-                self._end()
-                raise self._too_much()
+                raise self._failure()
         if reply[:1] == b"+":
             return reply[1:]
         error = json.loads(reply[1:])
         raise _ERRORS.get(error["code"], StorageError)(error["message"], hint=error["hint"])
 
     def close(self) -> None:
-        """End the child."""
+        """End the child. A later ``render`` would start another."""
         with self._in_use:
             self._end()
 
@@ -68,12 +69,14 @@ class PdfWorker:
         self.close()
 
     def _started(self) -> subprocess.Popen[bytes]:
+        self._told = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the child
         environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in sys.path)
         return subprocess.Popen(
             [sys.executable, "-m", "nbilling.documents.worker", str(self._memory_limit)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=self._told,
             env=environment,
         )
 
@@ -96,16 +99,27 @@ class PdfWorker:
             timer.cancel()
             timer.join()
 
-    def _end(self) -> None:
+    def _end(self) -> str:
+        """No child from here on. What it said last on stderr."""
+        said = b""
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
             self._child = None
+        if self._told is not None:
+            self._told.seek(0)
+            said = self._told.read()
+            self._told.close()
+            self._told = None
+        lines = said.decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
 
-    def _too_much(self) -> StorageError:
+    def _failure(self) -> StorageError:
+        said = self._end()
+        last_words = f"; its last words: {said:.200}" if said else ""
         return StorageError(
             f"the PDF did not come out within {self._deadline} s and {self._memory_limit >> 20} MiB",
-            hint="the HTML can still be written; look for very long or deeply nested texts in the document",
+            hint=f"the HTML can still be written; look for very long or deeply nested texts in it{last_words}",
         )
 
 

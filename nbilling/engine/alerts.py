@@ -43,6 +43,9 @@ KINDS = {"email": "alert_mail", "webhook": "alert_webhook", "log": "alert_log"}
 Usages = Callable[["sqlite3.Connection", CustomerRow, MeterRow, int], Sequence[Usage]]
 """What counts against each limit of a customer on a meter at a time."""
 
+_Crossed = tuple[AlertRow, MeterRow, int, Usage | None]
+"""An alert, its meter, what was used, and of a quota's alert the fullest limit."""
+
 
 class Alerts:
     """Thresholds of customers. ``usages``: the quota room's reading of what counts against which limit."""
@@ -81,14 +84,15 @@ class Alerts:
             row = self._core.known_customer(db, customer_id)
             if not alerts.remove(db, row.id, meter.id, basis, amount, now):
                 raise NotFound(
-                    f"{customer_id!r:.80} has no such alert on {meter.name}", hint="nbilling usage alert-list shows them"
+                    f"{customer_id!r:.80} has no such alert on {meter.name}",
+                    hint="nbilling usage alert-list shows them",
                 )
             self._audit(db, now, "alert.remove", customer_id, meter, basis, amount, "")
 
         self._core.write(job)
 
     def alert_list(self, customer_id: str) -> list[dict[str, Any]]:
-        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``, ``fired_at`` of this period or None."""
+        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``; ``fired_at`` in this period, or None."""
         db, row, _ = self._accounts.view(customer_id)
         if row is None:
             return []
@@ -124,11 +128,11 @@ class Alerts:
 
         A period's firing is a row under a unique constraint, in the commit that queues its message: it fires once.
         """
-        return [self._fire(db, row, now, *found) for found in self._crossed(db, row, now)]
+        return [self._fire(db, row, now, found) for found in self._crossed(db, row, now)]
 
-    def _crossed(self, db: sqlite3.Connection, row: CustomerRow, now: int) -> list[tuple[AlertRow, MeterRow, int, Any]]:
-        """``(alert, meter, used, limit's usage or None)`` of the armed alerts that are crossed."""
-        found = []
+    def _crossed(self, db: sqlite3.Connection, row: CustomerRow, now: int) -> list[_Crossed]:
+        """The armed alerts that are crossed."""
+        found: list[_Crossed] = []
         totals: dict[int, int] | None = None
         for alert in alerts.armed(db, row.id, row.start_at):
             meter = self._core.meter_by_id(db, alert.meter)
@@ -154,34 +158,12 @@ class Alerts:
         grain, bucket = (WINDOW, window) if window else (PERIOD, row.period)
         return usage.amounts(db, grain, bucket, row.id)
 
-    def _fire(
-        self, db: sqlite3.Connection, row: CustomerRow, now: int, alert: AlertRow, meter: MeterRow, used: int, limit: Any
-    ) -> dict[str, Any]:
-        percent = percentage(limit.used, limit.limit) if limit else 0
-        told = quantity(used, meter.unit, meter.scale)
-        if limit:
-            against = quantity(limit.limit, meter.unit, meter.scale)
-            summary = f"{row.customer_id} has used {percent} % of its quota on {meter.name}: {told} of {against}"
-        else:
-            against = quantity(alert.threshold, meter.unit, meter.scale)
-            summary = f"{row.customer_id} has reached {told} on {meter.name}, the alert is set at {against}"
-        fired = {
-            "customer_id": row.customer_id,
-            "metric": meter.name,
-            "basis": alert.basis,
-            "threshold": _threshold(alert, meter),
-            "unit": meter.unit,
-            "usage": unit_amount(used, meter.scale),
-            "limit": unit_amount(limit.limit, meter.scale) if limit else None,
-            "percentage": percent if limit else None,
-            "type": alert.type,
-            "period_start": format_time(row.start_at),
-            "period_end": format_time(row.end_at),
-            "fired_at": format_time(now),
-            "summary": summary,
-        }
+    def _fire(self, db: sqlite3.Connection, row: CustomerRow, now: int, found: _Crossed) -> dict[str, Any]:
+        alert, _, used, limit = found
+        fired = _payload(row, now, found)
         operation = self._operation(db, row, alert)
         message = self._outbox.enqueue(db, KINDS[alert.type], row.id, fired, operation)
+        percent = percentage(limit.used, limit.limit) if limit else 0
         alerts.fire(db, alert.id, row.start_at, now, used, percent, message.id)
         return {**fired, "operation_id": operation}
 
@@ -226,6 +208,34 @@ class Alerts:
         known = [(meter.name, meter.unit) for meter in usage.meters(db)]
         name, in_gb = meter_of(plain(metric, "metric"), known)
         return self._core.meter(db, name, "metric"), in_gb
+
+
+def _payload(row: CustomerRow, now: int, found: _Crossed) -> dict[str, Any]:
+    """What is told, with a sentence for people."""
+    alert, meter, used, limit = found
+    told = quantity(used, meter.unit, meter.scale)
+    bound, percent = (limit.limit or 0, percentage(limit.used, limit.limit)) if limit else (0, 0)
+    if limit:
+        against = quantity(bound, meter.unit, meter.scale)
+        summary = f"{row.customer_id} has used {percent} % of its quota on {meter.name}: {told} of {against}"
+    else:
+        against = quantity(alert.threshold, meter.unit, meter.scale)
+        summary = f"{row.customer_id} has reached {told} on {meter.name}, the alert is set at {against}"
+    return {
+        "customer_id": row.customer_id,
+        "metric": meter.name,
+        "basis": alert.basis,
+        "threshold": _threshold(alert, meter),
+        "unit": meter.unit,
+        "usage": unit_amount(used, meter.scale),
+        "limit": unit_amount(bound, meter.scale) if limit else None,
+        "percentage": percent if limit else None,
+        "type": alert.type,
+        "period_start": format_time(row.start_at),
+        "period_end": format_time(row.end_at),
+        "fired_at": format_time(now),
+        "summary": summary,
+    }
 
 
 def _threshold(alert: AlertRow, meter: MeterRow) -> Any:

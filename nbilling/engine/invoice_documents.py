@@ -8,12 +8,20 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.core import Core
-from nbilling.model.documents import TAX_REASONS, DocumentLine, InvoiceDocument, Party, TaxLine, UsageSeries
+from nbilling.model.documents import (
+    TAX_REASONS,
+    DiscountLine,
+    DocumentLine,
+    InvoiceDocument,
+    Party,
+    TaxLine,
+    UsageSeries,
+)
 from nbilling.model.money import currency as currency_of
 from nbilling.model.money import round_half_away
 from nbilling.model.periods import local_day, to_date
 from nbilling.rules.invoices import meter_label
-from nbilling.store import customers, invoices, usage
+from nbilling.store import customers, discounts, invoices, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import InvoiceRow
 from nbilling.store.usage import DAILY
@@ -53,6 +61,9 @@ class InvoiceDocuments:
             currency=invoice.currency,
             currency_exponent=currency_of(invoice.currency).exponent,
             lines=tuple(_line(line) for line in invoices.lines(db, invoice.id)),
+            discounts=tuple(
+                DiscountLine(found.label, found.amount_minor) for found in discounts.on_invoice(db, invoice.id)
+            ),
             subtotal_minor=invoice.subtotal_minor,
             taxes=tuple(
                 TaxLine(

@@ -9,15 +9,25 @@ from typing import TYPE_CHECKING, Any
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.charges import Charged, Charges
 from nbilling.engine.core import Core
+from nbilling.engine.discounts import Discounts, read_definition
 from nbilling.engine.taxes import Taxes
 from nbilling.model.clock import DAY, format_time
 from nbilling.model.errors import BadInput, Conflict, NotFound
 from nbilling.model.identity import new_id
-from nbilling.model.money import format_amount, parse_amount
+from nbilling.model.money import (
+    check_minor,
+    format_amount,
+    format_decimal,
+    parse_amount,
+    parse_decimal,
+    round_half_away,
+)
+from nbilling.model.money import currency as currency_of
 from nbilling.model.periods import Interval, add_months, day_start, local_day, month_of, to_date, to_day
 from nbilling.model.text import choice, plain, whole
+from nbilling.rules.discounts import DiscountLine, apply
 from nbilling.rules.invoices import Line
-from nbilling.store import customers, invoices, subscriptions, usage
+from nbilling.store import customers, discounts, invoices, plans, subscriptions, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import InvoiceRow, LineRow
 from nbilling.store.subscriptions import PeriodRow
@@ -34,17 +44,18 @@ PERIODS = {
     "yearly": Interval("year"),
 }
 STATUSES = ("draft", "open", "part_paid", "paid", "void", "uncollectible")
-_PERIOD_REASON = "period"
+PERIOD_REASON = "period"
 
 
 class Invoices:
     """A draft is brought up to date until it is finalised; from then on its lines never change."""
 
-    def __init__(self, core: Core, accounts: Accounts, charges: Charges, taxes: Taxes) -> None:
+    def __init__(self, core: Core, accounts: Accounts, charges: Charges, taxes: Taxes, codes: Discounts) -> None:
         self._core = core
         self._accounts = accounts
         self._charges = charges
         self._taxes = taxes
+        self._codes = codes
 
     def generate(self, customer_id: str, period: str = "monthly", *, on: str | None = None) -> str:
         """The draft of the present billing period, or of the one that holds the date ``on``. Returns its id.
@@ -74,17 +85,19 @@ class Invoices:
             raise Conflict(f"this subscription is billed {actual}, not {word}", hint=f"use {actual}")
 
     def _draft(self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, now: int) -> InvoiceRow:
-        invoice = invoices.of_period(db, period.subscription, period.id, _PERIOD_REASON)
+        invoice = invoices.of_period(db, period.subscription, period.id, PERIOD_REASON)
         if invoice is None:
             number = invoices.insert(db, self._empty(row, period, now))
             invoice = invoices.get(db, number)
+            self._codes.carry_on(db, invoice)
         return self._refreshed(db, row, invoice, now) if invoice.status == "draft" else invoice
 
     @staticmethod
-    def _empty(row: CustomerRow, period: PeriodRow, now: int) -> InvoiceRow:
+    def _empty(row: CustomerRow, period: PeriodRow, now: int, reason: str = PERIOD_REASON) -> InvoiceRow:
+        invoice_id = new_id("inv", now)
         return InvoiceRow(
-            id=0, invoice_id=new_id("inv", now), customer=row.id, subscription=period.subscription, period=period.id,
-            reason=_PERIOD_REASON, status="draft", number="", currency="USD", subtotal_minor=0, discount_minor=0,
+            id=0, invoice_id=invoice_id, customer=row.id, subscription=period.subscription, period=period.id,
+            reason=reason or f"one_off:{invoice_id}", status="draft", number="", currency="USD", subtotal_minor=0, discount_minor=0,
             tax_minor=0, total_minor=0, paid_minor=0, start_day=period.start_day, end_day=period.end_day,
             start_at=period.start_at, end_at=period.end_at, through_seq=0, through_at=0, seller="{}", buyer="{}",
             notes="", created_at=now, updated_at=now, finalized_at=0, due_at=0,
@@ -93,19 +106,106 @@ class Invoices:
     def _refreshed(self, db: sqlite3.Connection, row: CustomerRow, invoice: InvoiceRow, now: int) -> InvoiceRow:
         """The draft with its lines and taxes as the ledger has them now."""
         period = subscriptions.period(db, invoice.period)
-        charged = self._charges.of_period(db, row, period, now + 1)
-        lines = [_row(number, line) for number, line in charged.lines]
+        currency, lines = self._lines(db, row, invoice, period, now)
+        lines, discount = _discounted(db, invoice, lines)
         subtotal = sum(line.amount_minor for line in lines)
         taxes = self._taxes.of_lines(customers.profile(db, row.id), lines)
         tax = sum(rate.tax_minor for rate in taxes)
         fresh = invoice._replace(
-            currency=charged.currency, subtotal_minor=subtotal, tax_minor=tax, total_minor=subtotal + tax,
+            currency=currency, subtotal_minor=subtotal, discount_minor=discount, tax_minor=tax,
+            total_minor=subtotal - discount + tax,
             start_day=period.start_day, end_day=period.end_day, start_at=period.start_at, end_at=period.end_at,
             through_seq=usage.last_seq(db), through_at=now + 1, updated_at=now,
         )  # fmt: skip
         invoices.write_lines(db, invoice.id, lines, taxes)
         invoices.save(db, fresh)
         return fresh
+
+    def _lines(
+        self, db: sqlite3.Connection, row: CustomerRow, invoice: InvoiceRow, period: PeriodRow, now: int
+    ) -> tuple[str, list[LineRow]]:
+        """The currency and the lines: of the period, unless it is a one-off invoice, then those written by hand."""
+        held = subscriptions.get(db, invoice.subscription)
+        currency, lines = plans.version(db, held.plan).currency, []
+        if invoice.reason == PERIOD_REASON:
+            charged = self._charges.of_period(db, row, period, now + 1)
+            currency, lines = charged.currency, [_row(number, line) for number, line in charged.lines]
+        for description, quantity, unit_price, amount in discounts.manual_lines(db, invoice.id):
+            lines.append(
+                LineRow(
+                    kind="manual", description=description, detail="", meter=0, period=period.id, plan=held.plan,
+                    start_day=period.start_day, end_day=period.end_day, usage="", included="", quantity=quantity,
+                    unit="", unit_price=unit_price, amount_minor=amount,
+                )
+            )  # fmt: skip
+        return currency, lines
+
+    def create(self, customer_id: str) -> str:
+        """A one-off draft without lines, whatever else the customer is billed for. Returns its id."""
+
+        def job(db: sqlite3.Connection) -> str:
+            now = self._core.now(db)
+            row = self._accounts.ensure(db, customer_id, now)
+            invoice = self._empty(row, subscriptions.period(db, row.period), now, reason="")
+            number = invoices.insert(db, invoice)
+            return self._refreshed(db, row, invoices.get(db, number), now).invoice_id
+
+        return self._core.write(job)
+
+    def add_line(self, invoice_id: str, description: str, unit_price: object, quantity: object = 1) -> dict[str, Any]:
+        """Writes a line onto a draft; ``unit_price`` in currency units, below 0 for a credit."""
+        plain(description, "description", limit=500)
+        count = parse_decimal(quantity, places=6, minimum=0, what="quantity")
+        price = parse_decimal(unit_price, places=12, what="unit price")
+
+        def job(db: sqlite3.Connection) -> None:
+            now = self._core.now(db)
+            invoice = self._draft_found(db, invoice_id)
+            amount = round_half_away(Fraction(price) * Fraction(count) * 10 ** currency_of(invoice.currency).exponent)
+            check_minor(amount, invoice.currency)
+            texts = str(Fraction(count)), format_decimal(price)
+            discounts.add_manual_line(db, invoice.id, description, *texts, amount, now)
+            self._refreshed(db, customers.get(db, invoice.customer), invoice, now)
+            detail = {"description": description, "amount_minor": amount}
+            self._core.audit(db, now, "invoice.add_line", invoice.invoice_id, detail)
+
+        self._core.write(job)
+        return self.show(invoice_id)
+
+    def apply_discount(self, invoice_id: str, code: str) -> dict[str, Any]:
+        """Puts a code on a draft. NotFound for an unknown one; Conflict if it is expired, used up or there."""
+
+        def job(db: sqlite3.Connection) -> None:
+            now = self._core.now(db)
+            invoice = self._draft_found(db, invoice_id)
+            plan = plans.version(db, subscriptions.get(db, invoice.subscription).plan)
+            self._codes.put_on(db, invoice, code, plan.plan_id, now)
+            self._discounted(db, invoice, now, {"code": code})
+
+        self._core.write(job)
+        return self.show(invoice_id)
+
+    def apply_discount_percentage(self, invoice_id: str, percentage: object) -> dict[str, Any]:
+        """Takes a percentage, 0 to 100, off a draft, of what the discounts before it have left."""
+
+        def job(db: sqlite3.Connection) -> None:
+            now = self._core.now(db)
+            invoice = self._draft_found(db, invoice_id)
+            self._codes.put_percentage_on(db, invoice, percentage)
+            self._discounted(db, invoice, now, {"percentage": str(percentage)})
+
+        self._core.write(job)
+        return self.show(invoice_id)
+
+    def _discounted(self, db: sqlite3.Connection, invoice: InvoiceRow, now: int, detail: dict[str, Any]) -> None:
+        self._refreshed(db, customers.get(db, invoice.customer), invoice, now)
+        self._core.audit(db, now, "invoice.apply_discount", invoice.invoice_id, detail)
+
+    def _draft_found(self, db: sqlite3.Connection, invoice_id: str) -> InvoiceRow:
+        invoice = self._found(db, invoice_id)
+        if invoice.status != "draft":
+            raise Conflict(f"invoice {invoice.number} is no draft", hint="its lines are fixed; it can be credited")
+        return invoice
 
     def finalize(self, invoice_id: str) -> dict[str, Any]:
         """Fixes the lines and gives the number, in one commit. Finalised already: nothing."""
@@ -252,6 +352,10 @@ class Invoices:
         for name in ("subtotal", "discount", "tax", "total", "paid"):
             minor = getattr(invoice, f"{name}_minor")
             result |= {name: format_amount(minor, currency), f"{name}_minor": minor}
+        result["discounts"] = [
+            {"label": found.label, "amount": format_amount(found.amount_minor, currency)}
+            for found in discounts.on_invoice(db, invoice.id)
+        ]
         result["lines"] = [_shown_line(line, currency) for line in invoices.lines(db, invoice.id)]
         result["taxes"] = [
             {
@@ -276,6 +380,23 @@ class Invoices:
         return invoice
 
 
+def _discounted(db: sqlite3.Connection, invoice: InvoiceRow, lines: list[LineRow]) -> tuple[list[LineRow], int]:
+    """The lines with their shares of the invoice's discounts, and what these take in all."""
+    held = discounts.on_invoice(db, invoice.id)
+    if not held:
+        return lines, 0
+    names = {meter.id: meter.name for meter in usage.meters(db)}
+    seen = [
+        DiscountLine(line.amount_minor, names.get(line.meter, ""), plans.version(db, line.plan).plan_id, line.kind)
+        for line in lines
+    ]
+    applied = apply(seen, [read_definition(found.definition) for found in held])
+    taken = [sum(shares[place] for shares in applied.shares) for place in range(len(held))]
+    discounts.set_amounts(db, invoice.id, taken)
+    shared = [line._replace(discount_minor=sum(shares)) for line, shares in zip(lines, applied.shares, strict=True)]
+    return shared, applied.total_minor
+
+
 def _date(text: str) -> Any:
     from datetime import date
 
@@ -296,8 +417,6 @@ def _row(period: int, line: Line) -> LineRow:
 
 def _shown_line(line: LineRow, currency: str) -> dict[str, Any]:
     from decimal import Decimal
-
-    from nbilling.model.money import round_half_away
 
     quantity = Decimal(round_half_away(Fraction(line.quantity) * 10**6)).scaleb(-6).normalize()
     return {

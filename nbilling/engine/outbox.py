@@ -153,7 +153,7 @@ class Outbox:
                 db, row.id, now, state=state, wake_at=now, attempts=0, failing_since=0, token=0, held=0, **changes
             )
             reason = "it did not happen" if not_done else ""
-            outbox.note(db, row.id, now, "retry", state, generation, 0, self._core.actor, reason)
+            outbox.note(db, row.id, now, "retry", state, generation, 0, self._who(), reason)
             detail = {"message": row.id, "kind": row.kind, "was": row.state, "not_done": not_done}
             self._core.audit(db, now, "outbox.retry", row.operation_id, detail)
             return shown(db, self._found(db, row.id))
@@ -174,7 +174,7 @@ class Outbox:
                 return shown(db, found)
             row = self._open(db, message, now)
             outbox.close(db, row, now, state="dropped", wake_at=NEVER, token=0, held=0, reason=why)
-            outbox.note(db, row.id, now, "drop", "dropped", row.generation, 0, self._core.actor, why)
+            outbox.note(db, row.id, now, "drop", "dropped", row.generation, 0, self._who(), why)
             detail = {"message": row.id, "kind": row.kind, "was": row.state, "reason": why}
             self._core.audit(db, now, "outbox.drop", row.operation_id, detail)
             return shown(db, self._found(db, row.id))
@@ -212,9 +212,13 @@ class Outbox:
         now = self._core.now(db)
         why = one_line(reason)
         outbox.set_pause(db, "", True, why, now)
-        count = outbox.mark_restored(db, now, NEVER, self._core.actor, why)
+        count = outbox.mark_restored(db, now, NEVER, self._who(), why)
         self._core.audit(db, now, "outbox.restored", "everything", {"reason": why, "open": count})
         return count
+
+    def _who(self) -> str:
+        actor = self._core.actor
+        return actor if isinstance(actor, str) else actor()
 
     def _found(self, db: sqlite3.Connection, message: int | str) -> OutboxRow:
         text = str(message)
@@ -234,7 +238,8 @@ class Outbox:
         if row.state == "leased":
             if row.wake_at > now:
                 raise Conflict(
-                    f"message {row.id} is being sent", hint=f"wait for its end, at the latest {format_time(row.wake_at)}"
+                    f"message {row.id} is being sent",
+                    hint=f"wait for its end, at the latest {format_time(row.wake_at)}",
                 )
             expire(db, row, now)
             row = self._found(db, message)

@@ -199,9 +199,7 @@ class Worker:
                 return _LATE
             traits = self._traits[row.kind]
             verdict = retry.after(lease.action, lease.standing, outcome, now, traits, self._draw, crashed)
-            outbox.note(
-                db, row.id, now, "settled", verdict.state, message.generation, message.token, self.name, reason
-            )
+            outbox.note(db, row.id, now, "settled", verdict.state, message.generation, message.token, self.name, reason)
             _write(db, row, now, verdict, reason, result)
             self._apply(db, message, outcome)
             return _COUNTED.get(verdict.state) or ("not_done" if verdict.released else "retried")
@@ -311,9 +309,7 @@ class _NotApplied(Exception):
         self.error = error
 
 
-def _write(
-    db: sqlite3.Connection, row: OutboxRow, now: int, verdict: retry.Verdict, reason: str, result: str
-) -> None:
+def _write(db: sqlite3.Connection, row: OutboxRow, now: int, verdict: retry.Verdict, reason: str, result: str) -> None:
     values: dict[str, int | str] = {
         "state": verdict.state,
         "wake_at": verdict.wake_at,
@@ -361,6 +357,4 @@ def _message(row: OutboxRow) -> Message:
 
 
 def _standing(row: OutboxRow) -> Standing:
-    return Standing(
-        row.state, row.generation, row.attempts, row.failing_since, row.first_sent_at, bool(row.astray)
-    )
+    return Standing(row.state, row.generation, row.attempts, row.failing_since, row.first_sent_at, bool(row.astray))

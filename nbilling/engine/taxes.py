@@ -32,7 +32,7 @@ class Taxes:
         decision = self._decide(profile)
         if decision.reason == "no_rate_set":
             return []
-        totals = tax_totals((line.amount_minor, decision.rates) for line in lines)
+        totals = tax_totals((line.amount_minor - line.discount_minor, decision.rates) for line in lines)
         return [
             TaxRow(
                 total.rate.label,

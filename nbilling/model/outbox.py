@@ -143,9 +143,7 @@ def valid_operation(operation_id: object) -> str:
     """An operation's id: 1 to 200 letters, digits, ``_``, ``-`` and ``:``, so that it fits into keys and headers."""
     if isinstance(operation_id, str) and _OPERATION.fullmatch(operation_id):
         return operation_id
-    raise BadInput(
-        f"{operation_id!r:.80} is not an operation's id", hint="use up to 200 letters, digits, _, - and :"
-    )
+    raise BadInput(f"{operation_id!r:.80} is not an operation's id", hint="use up to 200 letters, digits, _, - and :")
 
 
 def json_text(value: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from fractions import Fraction
 
 from nbilling.model.errors import BadInput
 from nbilling.model.money import parse_decimal
@@ -42,11 +41,12 @@ def shown_metric(name: str, unit: str) -> str:
 
 def threshold_of(value: object, scale: int, in_gb: bool) -> int:
     """A threshold above zero in base units. Exact, or BadInput."""
+    amount: int
     if in_gb:
-        exact = Fraction(parse_decimal(value, places=_GB_PLACES, minimum=0, what="threshold")) * GIB
-        if exact.denominator != 1:
+        number: Decimal = parse_decimal(value, places=_GB_PLACES, minimum=0, what="threshold")
+        amount, rest = divmod(int(number.scaleb(_GB_PLACES)) * GIB, 10**_GB_PLACES)
+        if rest:
             raise BadInput(f"threshold {value!s:.60} GB is no whole number of bytes", hint="give it in bytes")
-        amount = int(exact)
     else:
         amount = base_amount(value, scale, "threshold")
     if amount == 0:
@@ -68,8 +68,8 @@ def crossed(reached: int, threshold: int) -> bool:
 
 
 def quantity(amount: int, unit: str, scale: int) -> str:
-    """An amount for people: ``10500 requests``, ``1.50 GB`` (rounded down)."""
-    if unit == "bytes" and amount >= GIB:
+    """An amount for people: ``10500 requests``, ``0.50 GB`` (rounded down), few bytes as such."""
+    if unit == "bytes" and amount * 100 >= GIB:
         hundredths = amount * 100 // GIB
         return f"{hundredths // 100}.{hundredths % 100:02d} GB"
     number = unit_amount(amount, scale)

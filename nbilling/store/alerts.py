@@ -42,9 +42,7 @@ class AlertRow(NamedTuple):
     type: str
 
 
-def put(
-    db: sqlite3.Connection, customer: int, meter: int, basis: str, threshold: int, type: str, now: int
-) -> int:
+def put(db: sqlite3.Connection, customer: int, meter: int, basis: str, threshold: int, type: str, now: int) -> int:
     """Sets an alert, or the type of the one with that threshold; returns its number."""
     row = db.execute(
         """INSERT INTO alerts (customer, meter, basis, threshold, type, created_at, updated_at)

@@ -168,12 +168,11 @@ def lane_head(db: sqlite3.Connection, customer: int, lane: str) -> OutboxRow | N
     return OutboxRow(*row) if row else None
 
 
-def unfinished(
-    db: sqlite3.Connection, kind: str, lane: str, customer: int, payload: str
-) -> OutboxRow | None:
+def unfinished(db: sqlite3.Connection, kind: str, lane: str, customer: int, payload: str) -> OutboxRow | None:
     """An open message of that kind and content."""
     row = db.execute(
-        _SELECT + """WHERE o.customer = ? AND o.lane = ? AND o.state NOT IN ('done', 'dropped')
+        _SELECT
+        + """WHERE o.customer = ? AND o.lane = ? AND o.state NOT IN ('done', 'dropped')
         AND o.kind = ? AND o.payload = ? ORDER BY o.id LIMIT 1""",
         (customer, lane, kind, payload),
     ).fetchone()
@@ -193,7 +192,8 @@ def due(
     ``last_token``: only what was not taken since that lease.
     """
     row = db.execute(
-        _SELECT + """WHERE o.head = 1 AND o.wake_at <= ? AND o.token <= ? AND (
+        _SELECT
+        + """WHERE o.head = 1 AND o.wake_at <= ? AND o.token <= ? AND (
           (o.state = 'pending' AND o.kind IN (SELECT value FROM json_each(?)))
           OR (o.state = 'unknown' AND o.kind IN (SELECT value FROM json_each(?))))
         ORDER BY o.wake_at, o.id LIMIT 1""",
@@ -271,9 +271,7 @@ def note(
     )
 
 
-def note_lease(
-    db: sqlite3.Connection, message: int, at: int, event: str, generation: int, actor: str
-) -> int:
+def note_lease(db: sqlite3.Connection, message: int, at: int, event: str, generation: int, actor: str) -> int:
     """The row of the history that begins an attempt; returns its token, higher than every one before."""
     token = last_token(db) + 1
     db.execute(

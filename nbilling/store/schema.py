@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from nbilling.store import imports
+from nbilling.store import alerts, imports, outbox
 from nbilling.store.seed import insert_seed
 from nbilling.store.views import VIEWS, guards
 
@@ -272,7 +272,7 @@ TABLES = (
     """CREATE TABLE invoice_lines (
   invoice INTEGER NOT NULL REFERENCES invoice_records (id),
   position INTEGER NOT NULL,
-  kind TEXT NOT NULL CHECK (kind IN ('fee', 'usage', 'late_usage')),
+  kind TEXT NOT NULL CHECK (kind IN ('fee', 'usage', 'late_usage', 'manual')),
   description TEXT NOT NULL,
   detail TEXT NOT NULL DEFAULT '',
   meter INTEGER NOT NULL DEFAULT 0, -- meters.id of a usage line
@@ -286,6 +286,44 @@ TABLES = (
   unit TEXT NOT NULL DEFAULT '',
   unit_price TEXT NOT NULL,
   amount_minor INTEGER NOT NULL, -- rounded once, half away from zero
+  discount_minor INTEGER NOT NULL DEFAULT 0, -- its share of the invoice's discounts
+  PRIMARY KEY (invoice, position)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE manual_lines (
+  -- lines that somebody wrote onto a draft
+  id INTEGER PRIMARY KEY,
+  invoice INTEGER NOT NULL REFERENCES invoice_records (id),
+  description TEXT NOT NULL,
+  quantity TEXT NOT NULL,
+  unit_price TEXT NOT NULL,
+  amount_minor INTEGER NOT NULL,
+  created_at INTEGER NOT NULL
+) STRICT""",
+    "CREATE INDEX manual_lines_invoice ON manual_lines (invoice)",
+    """CREATE TABLE discount_codes (
+  id INTEGER PRIMARY KEY,
+  code TEXT NOT NULL UNIQUE, -- in capitals
+  definition TEXT NOT NULL, -- JSON
+  created_at INTEGER NOT NULL
+) STRICT""",
+    """CREATE TABLE redemptions (
+  -- who has taken a code: it counts from then on for as many invoices as it says
+  id INTEGER PRIMARY KEY,
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  discount INTEGER NOT NULL REFERENCES discount_codes (id),
+  invoice INTEGER NOT NULL REFERENCES invoice_records (id), -- where it was taken
+  created_at INTEGER NOT NULL,
+  UNIQUE (discount, customer, invoice)
+) STRICT""",
+    "CREATE INDEX redemptions_customer ON redemptions (customer)",
+    """CREATE TABLE invoice_discounts (
+  -- in the order in which they count; definition as it was when it was applied
+  invoice INTEGER NOT NULL REFERENCES invoice_records (id),
+  position INTEGER NOT NULL,
+  discount INTEGER NOT NULL DEFAULT 0, -- discount_codes.id; 0: a percentage given by hand
+  label TEXT NOT NULL,
+  definition TEXT NOT NULL,
+  amount_minor INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (invoice, position)
 ) STRICT, WITHOUT ROWID""",
     "CREATE INDEX invoice_lines_period ON invoice_lines (period)",
@@ -336,6 +374,6 @@ TABLES = (
 
 def create(db: sqlite3.Connection) -> None:
     """Tables, views, and the seed's meters, default limits and plans."""
-    for statement in (*TABLES, *imports.SCHEMA, *VIEWS, *guards()):
+    for statement in (*TABLES, *imports.SCHEMA, *outbox.SCHEMA, *alerts.SCHEMA, *VIEWS, *guards()):
         db.execute(statement)
     insert_seed(db, time.time_ns() // 1000)

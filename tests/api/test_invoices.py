@@ -288,7 +288,15 @@ def test_the_pdf_is_written_whole_and_shows_the_amounts(
     path.write_text("something else")
     billing.invoices.generate_pdf(invoice, path)
     text = "\n".join(page.get_textpage().get_text_range() for page in pypdfium2.PdfDocument(path))
-    for expected in ("INV-2026-000001", "Acme Ltd", "Northwind Cloud GmbH", "36.65", "VAT", "DE136695976", "Thank you."):
+    for expected in (
+        "INV-2026-000001",
+        "Acme Ltd",
+        "Northwind Cloud GmbH",
+        "36.65",
+        "VAT",
+        "DE136695976",
+        "Thank you.",
+    ):
         assert expected in text  # 29.00 + 1.80 = 30.80, tax 5.852: 36.65
 
 

@@ -106,7 +106,7 @@ def test_an_empty_file_becomes_a_ledger_and_private(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_missing_is_named_and_not_made(tmp_path: Path) -> None:
-    with pytest.raises(LedgerMissing, match="there is no directory .*/nowhere"):
+    with pytest.raises(LedgerMissing, match=r"there is no directory .*/nowhere"):
         create_ledger(tmp_path / "nowhere" / "x.db", steps=STEPS)
     assert list(tmp_path.iterdir()) == []
 
@@ -167,7 +167,7 @@ def test_what_is_not_a_ledger_is_refused_and_left_alone(tmp_path: Path, make: ob
 
 
 def test_a_path_typed_wrong_makes_no_file(tmp_path: Path) -> None:
-    with pytest.raises(LedgerMissing, match="typo.db"):
+    with pytest.raises(LedgerMissing, match=r"typo\.db"):
         open_ledger(tmp_path / "typo.db", steps=STEPS)
     with pytest.raises(LedgerMissing):
         open_ledger(tmp_path / "nowhere" / "x.db", steps=STEPS)
@@ -234,9 +234,8 @@ def test_a_snapshot_sees_one_state_however_much_is_written(ledger: Ledger) -> No
 
 
 def test_a_snapshot_that_raises_is_over(ledger: Ledger) -> None:
-    with pytest.raises(ZeroDivisionError), ledger.snapshot() as reader:
-        assert reader.execute("SELECT count(*) FROM t").fetchone() == (0,)
-        raise ZeroDivisionError
+    with pytest.raises(sqlite3.OperationalError), ledger.snapshot() as reader:
+        reader.execute("SELECT * FROM nowhere")
     assert not ledger.read().in_transaction
 
 
