@@ -14,6 +14,7 @@ from nbilling.engine.usage import UsageTracking
 from nbilling.engine.usage_events import UsageEvents
 from nbilling.engine.usage_reports import UsageReports
 from nbilling.model.text import choice, plain
+from nbilling.model.text import customer_id as valid_customer_id
 from nbilling.store import usage
 
 if TYPE_CHECKING:
@@ -30,14 +31,20 @@ class Metering(UsageTracking, UsageReports, UsageEvents, BulkTracking):
 
     def export(self, customer_id: str, format: str, path: str | os.PathLike[str]) -> int:
         """Writes every event of a customer to a file, ``csv`` or ``json``, whole or not at all. Returns how many."""
-        from nbilling.documents.exports import FORMATS, write_csv, write_json
+        from nbilling.documents.exports import FORMATS
         from nbilling.documents.files import whole_file
 
         choice(format, "format", FORMATS)
-        rows = self.events(customer_id)
-        target = plain(os.fspath(path), "path", limit=4096)
-        with whole_file(target) as out:
-            return write_csv(rows, out) if format == "csv" else write_json(rows, out)
+        valid_customer_id(customer_id)
+        with whole_file(plain(os.fspath(path), "path", limit=4096)) as out:
+            return self.write_export(customer_id, format, out)
+
+    def write_export(self, customer_id: str, format: str, out: BinaryIO) -> int:
+        """Writes every event of a customer to a stream. Returns how many."""
+        from nbilling.documents.exports import FORMATS, write_csv, write_json
+
+        write = write_csv if choice(format, "format", FORMATS) == "csv" else write_json
+        return write(self.events(customer_id), out)
 
     def import_log(
         self,

@@ -39,7 +39,11 @@ def list_plans(ctx: click.Context, customer: str | None, format: str | None) -> 
     """
     with billing(ctx) as ledger:
         plans = ledger.plans.list(customer)
-    show(plans, chosen_format(format), columns=("id", "name", "price", "currency", "interval", "limits", "features"))
+    show(
+        plans,
+        chosen_format(format, "json"),
+        columns=("id", "name", "price", "currency", "interval", "limits", "features"),
+    )
 
 
 @plan.command("get-details")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from nbilling.cli.alerts import alert_check, alert_list, alert_remove, alert_set
@@ -234,17 +236,20 @@ def aggregate(
 @usage.command()
 @click.argument("customer")
 @click.argument("format")
-@click.argument("path")
+@click.argument("path", required=False)
 @click.pass_context
-def export(ctx: click.Context, customer: str, format: str, path: str) -> None:
-    """Write every event of a customer to a file, csv or json, whole or not at all.
+def export(ctx: click.Context, customer: str, format: str, path: str | None) -> None:
+    """Write every event of a customer to a file, csv or json, whole or not at all. Without PATH: to stdout.
 
     \b
     Example:
       nbilling usage export acme csv acme.csv
     """
     with billing(ctx) as ledger:
-        ledger.usage.export(customer, format, path)
+        if path is None:
+            ledger.usage.write_export(customer, format, sys.stdout.buffer)
+        else:
+            ledger.usage.export(customer, format, path)
 
 
 @usage.command()

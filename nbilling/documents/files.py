@@ -12,11 +12,12 @@ from nbilling.model.errors import StorageError, StorageFull
 
 
 @contextmanager
-def whole_file(path: str) -> Iterator[BinaryIO]:
+def whole_file(path: str, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A file that appears under its name, durable, only when all of it is written; what was there is replaced.
 
     It is written beside its place under another name, so a failure leaves nothing. A directory, or a place that
-    cannot be written, is a StorageError. A link is followed: its target is replaced, not the link.
+    cannot be written, is a StorageError. A link is followed: its target is replaced, not the link. ``mode`` is that of
+    a new file, by default readable by its owner alone: documents name customers.
     """
     target = os.path.realpath(path)
     directory = os.path.dirname(target)
@@ -31,7 +32,7 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(part, _mode_of(target))
+        os.chmod(part, _mode_of(target, mode))
         os.replace(part, target)
     except OSError as error:
         _remove(part)
@@ -44,12 +45,12 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     _sync_directory(directory)
 
 
-def _mode_of(target: str) -> int:
-    """The mode of the file that is replaced; for a new one, readable by its owner alone: it names customers."""
+def _mode_of(target: str, mode: int) -> int:
+    """The mode of the file that is replaced, if there is one."""
     try:
         return os.stat(target).st_mode & 0o777
     except OSError:
-        return 0o600
+        return mode
 
 
 def _remove(part: str) -> None:

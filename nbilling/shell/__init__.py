@@ -1,0 +1,1 @@
+"""The seed's five bash modules, as files."""
