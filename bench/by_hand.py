@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import NamedTuple
 
+from bench.stream import METADATA
 from nbilling.model.clock import DAY, HOUR
 from nbilling.model.events import UsageEvent
 from nbilling.model.identity import event_key, uuid7
@@ -55,6 +56,7 @@ PRAGMAS = {
 }
 """The settings of the engine's own write connection (``nbilling/store/connection.py``), for every variant."""
 
+TRACKED_METADATA = json.dumps(METADATA, sort_keys=True, separators=(",", ":"))
 Row = tuple[object, ...]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -165,11 +167,24 @@ def write_program(db: sqlite3.Connection, events: Sequence[UsageEvent], known: K
         db.execute("COMMIT")
 
 
-def write_one(db: sqlite3.Connection, row: Row, sums: Sequence[Row]) -> None:
-    """One durable event with its rollups: a transaction a call."""
+def write_tracked(db: sqlite3.Connection, known: Known, customer: str) -> None:
+    """What ``track`` records, now: looked up in dicts, with a new id, checked for nothing."""
+    now = time.time_ns() // 1000
+    number, period = known.customers[customer]
+    hour = now // HOUR
     db.execute("BEGIN IMMEDIATE")
-    db.execute(INSERT, row)
-    db.executemany(UPSERT, sums)
+    # Another process may have written meanwhile, so the number of the event is SQLite's own.
+    db.execute(INSERT, (None, hour, now, number, known.meter, 0, 1, 0, uuid7(now), None, TRACKED_METADATA))
+    meter = known.meter
+    db.executemany(
+        UPSERT,
+        (
+            (0, 0, number, meter, 0, 1, 1, 0),
+            (1, hour, number, meter, 0, 1, 1, 0),
+            (2, now // DAY, number, meter, 0, 1, 1, 0),
+            (3, period, number, meter, 0, 1, 1, 0),
+        ),
+    )
     db.execute("COMMIT")
 
 

@@ -37,7 +37,7 @@ class Options(NamedTuple):
 
 class Outcome(NamedTuple):
     """One round of one variant. ``cost``: microseconds an item. ``waits``: seconds of single calls, if they were timed.
-    ``more``: further figures of the round, whose medians are shown."""
+    ``more``: further figures of the round, whose medians are shown. Every round of a variant has the same ones."""
 
     cost: float
     waits: Sequence[float] = ()
@@ -53,12 +53,13 @@ class Variant(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """All rounds of a variant. ``waits`` holds p50, p99 and the longest of all calls, in microseconds."""
+    """All rounds of a variant. ``waits`` holds p50, p99 and the longest of all calls, in microseconds; ``more`` the
+    further figures, round by round."""
 
     name: str
     rounds: list[float]
     waits: dict[str, float]
-    more: dict[str, float]
+    more: dict[str, list[float]]
 
     @property
     def median(self) -> float:
@@ -72,6 +73,7 @@ class Ratio(NamedTuple):
     name: str
     rounds: list[float]
     target: str = ""
+    more_is_better: bool = False
 
     @property
     def median(self) -> float:
@@ -84,7 +86,8 @@ class Skipped(Exception):
 
 
 class Result(NamedTuple):
-    """What one subject found. ``conditions`` are printed above its tables, ``statements`` by variant below them."""
+    """What one subject found. ``conditions`` are printed above its tables, ``statements`` by variant below them;
+    ``facts`` are figures that belong to no variant."""
 
     name: str
     title: str
@@ -92,8 +95,9 @@ class Result(NamedTuple):
     figures: list[Figure]
     ratios: list[Ratio]
     statements: dict[str, str] = {}  # noqa: RUF012 - never written to
+    facts: dict[str, float] = {}  # noqa: RUF012 - never written to
     skipped: list[str] = []  # noqa: RUF012 - never written to
-    unit: str = "event"
+    item: str = "event"
 
 
 def per_item(items: int, action: Callable[[], object]) -> Outcome:
@@ -132,8 +136,7 @@ def interleave(
 def _figure(name: str, outcomes: list[Outcome]) -> Figure:
     waits = sorted(wait * 1e6 for outcome in outcomes for wait in outcome.waits)
     summary = {"p50": _at(waits, 0.5), "p99": _at(waits, 0.99), "max": waits[-1]} if waits else {}
-    names = {key for outcome in outcomes for key in outcome.more}
-    more = {key: statistics.median(outcome.more[key] for outcome in outcomes) for key in sorted(names)}
+    more = {key: [outcome.more[key] for outcome in outcomes] for key in outcomes[0].more}
     return Figure(name, [outcome.cost for outcome in outcomes], summary, more)
 
 
@@ -156,7 +159,12 @@ def cost_ratio(name: str, of: Figure, to: Figure, target: str = "") -> Ratio:
 
 def rate_ratio(name: str, of: Figure, to: Figure, target: str = "") -> Ratio:
     """How many times as fast ``of`` is as ``to``: more is better."""
-    return Ratio(name, [other / mine for mine, other in zip(of.rounds, to.rounds, strict=True)], target)
+    return Ratio(name, [other / mine for mine, other in zip(of.rounds, to.rounds, strict=True)], target, True)
+
+
+def more_ratio(name: str, key: str, of: Figure, to: Figure, target: str = "") -> Ratio:
+    """A further figure of two variants compared."""
+    return Ratio(name, [mine / other for mine, other in zip(of.more[key], to.more[key], strict=True)], target)
 
 
 def child(*arguments: str, **more: Any) -> subprocess.Popen[str]:

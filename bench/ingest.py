@@ -6,40 +6,56 @@ import json
 import random
 import sqlite3
 import uuid
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
+import nbilling
 from bench import by_hand, ledgers
-from bench.harness import Options, Outcome, Result, Variant, child, cost_ratio, end, interleave, per_item, rate_ratio
+from bench.harness import (
+    Options,
+    Outcome,
+    Result,
+    Variant,
+    child,
+    cost_ratio,
+    end,
+    interleave,
+    more_ratio,
+    per_item,
+    rate_ratio,
+)
 from bench.stream import DESCRIPTION, Stream
 from nbilling.model.events import UsageEvent
 
 BATCH = 1_000
+BYTES = "bytes an event"
 
 
-class _Round:
-    """What the variants of one round share: the same events, prepared for each of them before the clock starts."""
+class _Inputs:
+    """The events of a round, prepared for every variant before the clock starts."""
 
-    def __init__(self, options: Options, base: Path) -> None:
+    def __init__(self, options: Options, known: by_hand.Known) -> None:
         self._options = options
-        self.base = base
-        db = sqlite3.connect(base)
-        self.known = by_hand.known(db)
-        db.close()
+        self.known = known
 
     def prepare(self, number: int) -> None:
-        """New events."""
+        """New events for a round."""
         count, customers = self._options.events, self._options.customers
-        ids = random.Random(number)
         self.events = Stream(customers, "text", number).take(count)
-        self.with_uuids = Stream(customers, "uuid", number).take(count)
+        self.uuids = Stream(customers, "uuid", number).take(count)
         self.without_ids = Stream(customers, "none", number).take(count)
-        self.batches = list(by_hand.batches(self.events, self.known, 1, BATCH))
-        self.batches_of_uuids = list(by_hand.batches(self.with_uuids, self.known, 1, BATCH))
         self.lines = [_line(event) for event in self.events]
-        uuids = [str(uuid.UUID(int=ids.getrandbits(128), version=4)) for _ in range(count)]
-        self.seed_rows = by_hand.seed_rows(self.events, uuids)
-        self.keyed_seed_rows = by_hand.seed_rows(self.events, uuids, keyed=True)
+        self.batches = list(by_hand.batches(self.events, self.known, 1, BATCH))
+        self.rows = [row for batch in self.batches for row in batch.rows]
+        self.batches_of_uuids = list(by_hand.batches(self.uuids, self.known, 1, BATCH))
+        keys = random_uuids(count, number)
+        self.seed_rows = by_hand.seed_rows(self.events, keys)
+        self.keyed_seed_rows = by_hand.seed_rows(self.events, keys, keyed=True)
+
+
+def random_uuids(count: int, seed: int) -> list[str]:
+    """UUIDs version 4, made before the clock starts: the seed's database makes them itself."""
+    bits = random.Random(seed).getrandbits
+    return [str(uuid.UUID(int=bits(128), version=4)) for _ in range(count)]
 
 
 def _line(event: UsageEvent) -> bytes:
@@ -48,119 +64,118 @@ def _line(event: UsageEvent) -> bytes:
 
 
 def run(options: Options) -> list[Result]:
-    """Into a new file: events with ids, with UUIDs, without ids; as lines; and what others take."""
+    """Events with text ids, with UUIDs, without ids, as lines; the same by hand; and the seed's schema."""
     base = ledgers.make(options.directory / "ingest-base.db", options.customers)
-    shared = _Round(options, base)
     work = options.directory / "ingest.db"
+    db = sqlite3.connect(base)
+    inputs = _Inputs(options, by_hand.known(db))
+    db.close()
 
-    def engine(name: str, events: Callable[[], list[UsageEvent]]) -> Variant:
-        def action() -> Outcome:
+    def engine(name: str, feed: Callable[[nbilling.Billing], object]) -> Variant:
+        def one_round() -> Outcome:
             ledgers.copy(base, work)
             with ledgers.opened(work) as billing:
-                billing.usage.track_many(events()[:1], batch=BATCH)  # opens the write connection
-                outcome = per_item(options.events, lambda: billing.usage.track_many(events()[1:], batch=BATCH))
-            return _with_size(outcome, work, options.events)
+                billing.ledger.write(lambda db: None)  # opens the write connection
+                outcome = per_item(options.events, lambda: feed(billing))
+            return _with_size(outcome)
 
-        return Variant(name, action)
+        return Variant(name, one_round)
 
-    def lines() -> Outcome:
-        ledgers.copy(base, work)
-        with ledgers.opened(work) as billing:
-            billing.usage.track_many(shared.events[:1])
-            outcome = per_item(options.events, lambda: billing.usage.import_events(shared.lines[1:], "ndjson"))
-        return _with_size(outcome, work, options.events)
-
-    def hand(name: str, action: Callable[[sqlite3.Connection], None], tables: str | None, statements: str) -> Variant:
+    def hand(name: str, tables: str, write: Callable[[sqlite3.Connection], object], statements: str) -> Variant:
         def one_round() -> Outcome:
-            if tables is None:
-                ledgers.copy(base, work)
-            else:
+            if tables:
                 ledgers.remove(work)
+            else:
+                ledgers.copy(base, work)
             db = by_hand.connect(str(work))
-            db.executescript(tables or "")
-            outcome = per_item(options.events, lambda: action(db))
+            db.executescript(tables)
+            outcome = per_item(options.events, lambda: write(db))
             db.close()
-            return _with_size(outcome, work, options.events)
+            return _with_size(outcome)
 
         return Variant(name, one_round, statements)
 
-    def rows_of(batches: Callable[[], list[by_hand.Batch]]) -> list[by_hand.Row]:
-        return [row for batch in batches() for row in batch.rows]
+    def _with_size(outcome: Outcome) -> Outcome:
+        return outcome._replace(more={BYTES: ledgers.checkpointed_size(work) / options.events})
 
-    contents, program, bare = "SQL, same contents", "program by hand, same contents", "bare table, two indexes"
-    seed, keyed = "seed's schema", "seed's schema, unique event id"
     variants = [
-        engine("track_many, text ids", lambda: shared.events),
-        engine("track_many, UUIDs", lambda: shared.with_uuids),
-        engine("track_many, no ids", lambda: shared.without_ids),
-        Variant("import_events, NDJSON", lines),
-        hand(contents, lambda db: by_hand.write_batches(db, shared.batches), None, by_hand.TRANSACTION),
+        engine("track_many, text ids", lambda billing: billing.usage.track_many(inputs.events)),
+        engine("track_many, UUIDs", lambda billing: billing.usage.track_many(inputs.uuids)),
+        engine("track_many, no ids", lambda billing: billing.usage.track_many(inputs.without_ids)),
+        engine("import_events, NDJSON", lambda billing: billing.usage.import_events(inputs.lines, "ndjson")),
         hand(
-            f"{contents}, UUIDs", lambda db: by_hand.write_batches(db, shared.batches_of_uuids), None, "as above"
+            "SQL of the same contents", "",
+            lambda db: by_hand.write_batches(db, inputs.batches), by_hand.TRANSACTION,
         ),
         hand(
-            program,
-            lambda db: by_hand.write_program(db, shared.events, shared.known, BATCH),
-            None,
-            "as above, from the same Python values as track_many",
-        ),
-        _bare(shared, options, work, bare, rows_of, hand),
-        hand(
-            seed,
-            lambda db: by_hand.write_rows(db, by_hand.SEED_INSERT, shared.seed_rows, BATCH),
-            by_hand.SEED_TABLE,
-            by_hand.SEED_TRANSACTION,
+            "SQL of the same contents, UUIDs", "",
+            lambda db: by_hand.write_batches(db, inputs.batches_of_uuids), "As above; a UUID is its own key.",
         ),
         hand(
-            keyed,
-            lambda db: by_hand.write_rows(db, by_hand.KEYED_SEED_INSERT, shared.keyed_seed_rows, BATCH),
-            by_hand.KEYED_SEED_TABLE,
+            "program of the same contents", "",
+            lambda db: by_hand.write_program(db, inputs.events, inputs.known, BATCH),
+            "As above, with everything computed from the values that track_many is given.",
+        ),
+        hand(
+            "bare event table", by_hand.BARE_TABLE,
+            lambda db: by_hand.write_rows(db, by_hand.INSERT, inputs.rows, BATCH), by_hand.BARE_TRANSACTION,
+        ),
+        hand(
+            "seed's schema", by_hand.SEED_TABLE,
+            lambda db: by_hand.write_rows(db, by_hand.SEED_INSERT, inputs.seed_rows, BATCH), by_hand.SEED_TRANSACTION,
+        ),
+        hand(
+            "seed's schema, unique event id", by_hand.KEYED_SEED_TABLE,
+            lambda db: by_hand.write_rows(db, by_hand.KEYED_SEED_INSERT, inputs.keyed_seed_rows, BATCH),
             f"{by_hand.KEYED_SEED_TABLE}\n{by_hand.KEYED_SEED_INSERT};",
         ),
     ]  # fmt: skip
-    figures = interleave(variants, options, shared.prepare)
+    figures = interleave(variants, options, inputs.prepare)
     mine = figures["track_many, text ids"]
+    contents, uuids = figures["SQL of the same contents"], figures["SQL of the same contents, UUIDs"]
     ratios = [
-        cost_ratio("import, to SQL with the same contents", mine, figures[contents], "at most 1.45, later 1.3"),
-        cost_ratio("import, to a program by hand", mine, figures[program]),
-        cost_ratio("import, to the bare table", mine, figures[bare], "at most 2.6, later 2.2"),
-        cost_ratio("import of UUIDs, to SQL with the same contents", figures["track_many, UUIDs"],
-                   figures[f"{contents}, UUIDs"]),
-        rate_ratio("import, to the seed's schema, new file", mine, figures[seed]),
-        cost_ratio("import of NDJSON lines, to track_many", figures["import_events, NDJSON"], mine),
+        cost_ratio("import / SQL of the same contents", mine, contents, "at most 1.45, later 1.3"),
+        cost_ratio("import of UUIDs / SQL of the same contents", figures["track_many, UUIDs"], uuids),
+        cost_ratio("import / program of the same contents", mine, figures["program of the same contents"]),
+        cost_ratio("import / bare event table", mine, figures["bare event table"], "at most 2.6, later 2.2"),
+        rate_ratio("rate of import / rate of the seed's schema", mine, figures["seed's schema"]),
+        cost_ratio("import of NDJSON / import", figures["import_events, NDJSON"], mine),
+        more_ratio("bytes an event / seed's with unique id", BYTES, mine, figures["seed's schema, unique event id"],
+                   "at most 0.65"),
     ]  # fmt: skip
-    ratios += [
-        ratio._replace(name="bytes an event, to the seed's schema with a unique id", target="at most 0.65")
-        for ratio in [cost_ratio("", _bytes(mine), _bytes(figures[keyed]))]
-    ]
     statements = {variant.name: variant.statements for variant in variants if variant.statements}
-    statements["track_many, one batch of 1,000"] = _traced(base, work, shared.events[: 2 * BATCH])
-    result = Result(
-        "ingest",
-        "Bulk import into a new file",
-        ledgers.conditions(
-            batch=f"{BATCH:,} events a transaction",
-            data=DESCRIPTION.format(customers=options.customers),
-            round=f"{options.events:,} events",
-        ),
-        list(figures.values()),
-        ratios,
-        statements,
-    )
-    return [result, memory(options, base, work)]
+    ledgers.copy(base, work)
+    with ledgers.opened(work) as billing:
+        some = [inputs.events[:BATCH], inputs.events[BATCH : 2 * BATCH]]
+        statements["track_many, one batch"] = ledgers.engine_statements(
+            billing, lambda: billing.usage.track_many(some.pop())
+        )
+    return [
+        Result(
+            "ingest",
+            "Bulk import into a new file",
+            ledgers.conditions(
+                batch=f"{BATCH:,} events a transaction",
+                data=DESCRIPTION.format(customers=options.customers),
+                round=f"{options.events:,} events",
+            ),
+            list(figures.values()),
+            ratios,
+            statements,
+            _memory(options, (0, options.events, 4 * options.events)),
+        )
+    ]
 
 
-def _bare(
-    shared: _Round,
-    options: Options,
-    work: Path,
-    name: str,
-    rows_of: Callable[[Callable[[], list[by_hand.Batch]]], list[by_hand.Row]],
-    hand: Callable[..., Variant],
-) -> Variant:
-    return hand(
-        name,
-        lambda db: by_hand.write_rows(db, by_hand.INSERT, rows_of(lambda: shared.batches), BATCH),
-        by_hand.BARE_TABLE,
-        by_hand.BARE_TRANSACTION,
-    )
+def _memory(options: Options, counts: Sequence[int]) -> dict[str, float]:
+    """Peak memory of a process that imports so many events from a generator."""
+    found = {}
+    for count in counts:
+        path = ledgers.make(options.directory / "memory.db", options.customers)
+        process = child("-m", "bench.worker", "memory", str(path), str(count), str(options.customers))
+        try:
+            output, _ = process.communicate()
+        finally:
+            end(process)
+        found[f"MiB at most, of a process that imports {count:,} events"] = int(output) / 2**20
+    return found

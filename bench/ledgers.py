@@ -44,7 +44,7 @@ def make(path: Path, customers: int) -> Path:
     return path
 
 
-def opened(path: Path) -> nbilling.Billing:
+def opened(path: str | Path) -> nbilling.Billing:
     """The engine on a ledger, at the stream's own time."""
     return nbilling.open(path, config=nbilling.Config(), clock=nbilling.FixedClock(NOW), actor="bench")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.charges import Charges
 from nbilling.engine.core import Core
 from nbilling.engine.discounts import Discounts
 from nbilling.engine.invoice_documents import InvoiceDocuments
+from nbilling.engine.invoice_drafts import Drafts
 from nbilling.engine.invoices import Invoices
 from nbilling.engine.taxes import Taxes
 from nbilling.model.text import plain
@@ -22,8 +24,27 @@ class Invoicing(Invoices):
     """Invoices: computed, numbered, paid, printed."""
 
     def __init__(self, core: Core, accounts: Accounts) -> None:
-        super().__init__(core, accounts, Charges(core, accounts), Taxes(core), Discounts(core))
+        charges, taxes = Charges(core, accounts), Taxes(core)
+        super().__init__(core, accounts, charges, taxes, Drafts(core, charges, taxes, Discounts(core)))
         self._documents = InvoiceDocuments(core)
+
+    def run(
+        self,
+        customer_id: str | None = None,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> dict[str, Any]:
+        """The billing run; see :meth:`nbilling.engine.billing_run.BillingRun.run`."""
+        from nbilling.engine.billing_run import BillingRun
+
+        return BillingRun(self._core, self._accounts, self).run(customer_id, dry_run=dry_run, progress=progress)
+
+    def explain(self, invoice_id: str, *, ids: int | str = 0) -> dict[str, Any]:
+        """Every line traced back to arithmetic, rounding, usage and events; ``ids``: how many event ids to name."""
+        from nbilling.engine.explain import Explanations
+
+        return Explanations(self._core).explain(invoice_id, ids=ids)
 
     def document(self, invoice_id: str) -> InvoiceDocument:
         """The invoice as the values that its document shows."""

@@ -56,3 +56,21 @@ def confirm(question: str, yes: bool) -> None:
         raise BadInput("this asks for a confirmation and there is no terminal", hint="add --yes")
     if not click.confirm(question, err=True):
         raise Refused("nothing was changed", hint="")
+
+
+@contextmanager
+def bar(label: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A progress bar on stderr, on a terminal only: told how many are done and how many there are."""
+    import sys
+
+    if not sys.stderr.isatty():
+        yield None
+        return
+    shown: Any = click.progressbar(length=1, label=label, file=sys.stderr, width=30)
+    with shown:
+
+        def tell(done: int, length: int) -> None:
+            shown.length = length
+            shown.update(done - shown.pos)
+
+        yield tell

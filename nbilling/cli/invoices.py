@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from nbilling.cli.context import billing, confirm, format_option
+from nbilling.cli.context import bar, billing, confirm, format_option
 from nbilling.cli.ledger import make
 from nbilling.cli.output import chosen_format, note, show, write
 
@@ -202,6 +204,60 @@ def finalize(ctx: click.Context, invoice_id: str, format: str | None) -> None:
     """
     with billing(ctx) as ledger:
         show(ledger.invoices.finalize(invoice_id), format)
+
+
+@invoice.command()
+@click.option("--customer", help="Only this customer.")
+@click.option("--dry-run", is_flag=True, help="Do it, show it, and roll it back.")
+@format_option
+@click.pass_context
+def run(ctx: click.Context, customer: str | None, dry_run: bool, format: str | None) -> None:
+    """Bill every period that has ended: one finalised invoice each. Safe to run again, late, and twice at once.
+
+    \b
+    Example:
+      nbilling invoice run --dry-run
+    """
+    with billing(ctx) as ledger, bar("billing") as progress:
+        report = ledger.invoices.run(customer, dry_run=dry_run, progress=progress)
+    if dry_run:
+        note("dry run: nothing was written")
+    show(report, format)
+
+
+@invoice.command()
+@click.argument("invoice_id", metavar="INVOICE")
+@click.option("--ids", default="0", show_default=True, help="How many ids of events to name for each line.")
+@format_option
+@click.pass_context
+def explain(ctx: click.Context, invoice_id: str, ids: str, format: str | None) -> None:
+    """Where every cent comes from: tier by tier, rounding, included usage, and the events.
+
+    \b
+    Example:
+      nbilling invoice explain INV-2026-000001
+    """
+    with billing(ctx) as ledger:
+        found = ledger.invoices.explain(invoice_id, ids=ids)
+    if chosen_format(format) == "table":
+        _explained(found)
+    else:
+        show(found, format)
+
+
+def _explained(found: dict[str, Any]) -> None:
+    for line in found["lines"]:
+        write(f"{line['line']}. {line['description']}  {line['period']}  {line['amount']} {found['currency']}")
+        for step in line["steps"]:
+            write(f"     {step}")
+        if "events" in line:
+            events = line["events"]
+            write(f"     {events['count']:,} events, {events['first']} to {events['last']}")
+            for event_id in events.get("ids", []):
+                write(f"       {event_id}")
+    write("")
+    for step in found["arithmetic"]:
+        write(step)
 
 
 @invoice.command("mark-paid")

@@ -115,16 +115,19 @@ def _page(document: InvoiceDocument, words: Words, style: str) -> Page:
         ],
         facts=_facts(document, words),
         headline=_headline(document, words),
-        texts=texts(
-            labels,
-            payment=f"{document.payment_terms}\n\n{document.payment_means_markdown}",
-            notes=document.notes_markdown,
-        ),
-        footer=document.footer,
+        texts=texts(labels, payment=_payment(document), notes=document.notes_markdown),
+        footer=clipped(document.footer),
         sheet=sheet(),
         style=style,
         csp=content_security_policy(style),
     )
+
+
+def _payment(document: InvoiceDocument) -> str:
+    """How to pay, where there is something to pay: nobody should pay a paid or void invoice."""
+    if document.status in ("paid", "void"):
+        return ""
+    return f"{document.payment_terms}\n\n{document.payment_means_markdown}"
 
 
 def _facts(document: InvoiceDocument, words: Words) -> list[Fact]:

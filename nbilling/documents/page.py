@@ -143,8 +143,8 @@ def sheet() -> str:
     return (files(__package__) / "templates" / "document.css").read_text(encoding="utf-8")
 
 
-@cache
 def _source_of(style: str) -> str:
+    """How a policy names a style sheet: by its hash."""
     digest = hashlib.sha256(style.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
 
@@ -165,6 +165,6 @@ def style_of(document: Document, labels: Labels, columns: Sequence[str] = ()) ->
 def content_security_policy(style: str) -> str:
     """Nothing is loaded, nothing runs; the two style sheets are known by their hashes."""
     return (
-        f"default-src 'none'; img-src data:; style-src {_source_of(sheet())} {_source_of.__wrapped__(style)}; "
+        f"default-src 'none'; img-src data:; style-src {_source_of(sheet())} {_source_of(style)}; "
         "base-uri 'none'; form-action 'none'"
     )

@@ -120,7 +120,7 @@ def _page(document: StatementDocument, words: Words, style: str) -> Page:
             overdue,
         ),
         texts=texts(labels, payment=document.payment_means_markdown, notes=document.notes_markdown),
-        footer=document.footer,
+        footer=clipped(document.footer),
         sheet=sheet(),
         style=style,
         csp=content_security_policy(style),

@@ -90,7 +90,8 @@ class Quota:
     ) -> QuotaDecision:
         """Checks and, where it fits, records in one commit; on a gauge the amount is added to the level.
 
-        With an ``id`` the call can be repeated: what was recorded under it stays allowed and is not counted again.
+        Of what was recorded the decision tells how much is used and remains after it, of a refusal before it. With an
+        ``id`` the call can be repeated: what was recorded under it stays allowed and is not counted again.
         """
         meter = self._core.meter(self._core.read(), resource)
         value = base_amount(amount, meter.scale, "amount")
@@ -114,11 +115,12 @@ class Quota:
                             hint="an id names one event; use a new id for a new event",
                         )
                     return decide(self._usages(db, row, meter, now), 0)._replace(allowed=True)
-            decision = decide(self._usages(db, row, meter, now), 1 if meter.aggregation == "count" else value)
+            usages, counted = self._usages(db, row, meter, now), 1 if meter.aggregation == "count" else value
+            decision = decide(usages, counted)
             if not decision.allowed:
                 raise _Refusal(decision)
             self._recorder.record(db, [event], (row,))
-            return decision
+            return decide([each._replace(used=each.used + counted) for each in usages], 0)
 
         try:
             decision = self._core.write(job)
@@ -261,12 +263,12 @@ class Quota:
 def _check_limited(meter: MeterRow, period: str) -> None:
     if meter.kind == "event" and meter.aggregation in ("max", "last"):
         raise BadInput(f"{meter.name} does not add up", hint="limits are for what is summed or counted, and for levels")
-    if period in ("per_minute", "per_hour") and (meter.kind != "event" or meter.aggregation == "unique"):
+    if period in ("per_minute", "per_hour") and (meter.kind == "counter" or meter.aggregation == "unique"):
         raise BadInput(f"{meter.name} has no limit {period}", hint="use per_day, per_month or absolute")
 
 
 def _check_enforced(meter: MeterRow) -> None:
-    if meter.kind == "counter" or meter.aggregation not in ("sum", "count", "time_weighted"):
+    if meter.kind == "counter" or (meter.kind == "event" and meter.aggregation not in ("sum", "count")):
         raise BadInput(f"{meter.name} cannot be reserved", hint="use quota check, then track what was used")
 
 

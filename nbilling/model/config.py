@@ -96,6 +96,10 @@ SETTINGS = (
     Setting("company_vat_number", "BILLING_COMPANY_VAT_NUMBER", "", _text(60), "seller's VAT number"),
     Setting("invoice_number_prefix", "INVOICE_NUMBER_PREFIX", "INV", _text(20), "first part of invoice numbers"),
     Setting("invoice_due_days", "INVOICE_DUE_DAYS", "7", lambda v, n: whole(v, n, maximum=3660), "days to pay"),
+    Setting(
+        "invoice_grace_days", "INVOICE_GRACE_DAYS", "0",
+        lambda v, n: whole(v, n, maximum=90), "days a billing run waits after a period's end for late usage",
+    ),
     Setting("invoice_notes", "INVOICE_NOTES", "", _markdown, "Markdown at the foot of every invoice"),
     Setting("payment_instructions", "INVOICE_PAYMENT_INSTRUCTIONS", "", _markdown, "Markdown: how to pay"),
     Setting("page_size", "INVOICE_PAGE_SIZE", "A4", lambda v, n: choice(v, n, ("A4", "Letter")), "A4 or Letter"),
@@ -138,6 +142,7 @@ class Config:
     company_vat_number: str
     invoice_number_prefix: str
     invoice_due_days: int
+    invoice_grace_days: int
     invoice_notes: str
     payment_instructions: str
     page_size: str

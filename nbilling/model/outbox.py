@@ -180,6 +180,6 @@ def payload_of(text: str) -> dict[str, Any]:
 
 
 def one_line(reason: object) -> str:
-    """A reason as it is kept: one line of valid text, at most :data:`MAX_REASON` characters."""
-    text = " ".join(str(reason).split())
-    return text.encode("utf-8", "backslashreplace").decode()[:MAX_REASON]
+    """A reason as it is kept: one line of printable text, at most :data:`MAX_REASON` characters."""
+    text = "".join(character if character.isprintable() else " " for character in str(reason)[: 4 * MAX_REASON])
+    return " ".join(text.split())[:MAX_REASON]

@@ -191,8 +191,9 @@ def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
     present = {_key(line): line for line in now if line.kind == "usage"}
     for key, (line, _, _) in before.items():
         if key not in present:
-            nothing = {"usage": Fraction(0), "quantity": Fraction(0), "amount_minor": 0}
-            present[key] = attrs.evolve(line, detail="corrected to nothing", **nothing)
+            present[key] = attrs.evolve(
+                line, detail="corrected to nothing", usage=Fraction(0), quantity=Fraction(0), amount_minor=0
+            )
     lines = []
     for key, line in present.items():
         last, quantity, amount = before.get(key, (None, Fraction(0), 0))

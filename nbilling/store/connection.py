@@ -242,8 +242,8 @@ _leaked: list[sqlite3.Connection] = []
 def leak(connection: sqlite3.Connection) -> None:
     """Never close this connection, not even when the interpreter ends.
 
-    Closing would checkpoint and delete the -wal file: of the parent, after a fork; of whatever lies at the path now,
-    when the ledger was moved away.
+    Closing would checkpoint without the lock, or delete the -wal file of whatever lies at the path now, when the ledger
+    was moved away.
     """
     _leaked.append(connection)
     try:

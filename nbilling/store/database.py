@@ -28,7 +28,7 @@ from nbilling.store.connection import (
 )
 from nbilling.store.lock import FileLock
 from nbilling.store.migrations import Step
-from nbilling.store.registry import Reader, acquire_writer, guard, release_writer
+from nbilling.store.registry import Reader, acquire_writer, guard, refuse_after_fork, release_writer
 from nbilling.store.writer import DEFAULT_TIMEOUT, Writer
 
 T = TypeVar("T")
@@ -105,7 +105,8 @@ class Ledger:
         try:
             yield connection
         finally:
-            if connection.in_transaction:
+            # In the child of a fork, or when the ledger was closed meanwhile, the connection is closed already.
+            if self._mine.reader.connection is connection and connection.in_transaction:
                 connection.execute("ROLLBACK")
 
     def close(self) -> None:
@@ -136,6 +137,7 @@ class Ledger:
             return writer
 
     def _open_reader(self) -> Reader:
+        refuse_after_fork(self._inode, self.path)
         try:
             reader = Reader(self._real)
         except sqlite3.Error as error:
@@ -149,6 +151,7 @@ class Ledger:
     def _refuse_if_unusable(self) -> None:
         if self._closed:
             raise closed(self.path)
+        refuse_after_fork(self._inode, self.path)
         if _inode(self.path) != self._inode:
             raise moved(self.path)
 

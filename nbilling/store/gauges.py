@@ -59,6 +59,23 @@ def _check(level: int) -> None:
         raise BadInput("the level is larger than 2^63-1", hint="check the amount and its unit")
 
 
+def events_of_line(
+    db: sqlite3.Connection, customer: int, meter: int, start_at: int, end_at: int, through_seq: int, ids: int
+) -> tuple[int, int | None, int | None, list[tuple[bytes, str | None]]]:
+    """``(count, first_at, last_at, ids)`` of the samples in ``[start_at, end_at)`` recorded up to a seq, and of the
+    one before that the level comes from."""
+    before = db.execute(
+        "SELECT max(at) FROM gauge_levels WHERE customer = ? AND meter = ? AND at < ? AND seq <= ?",
+        (customer, meter, start_at, through_seq),
+    ).fetchone()[0]
+    source = "FROM gauge_levels g JOIN events e ON e.seq = g.seq WHERE g.customer = ? AND g.meter = ?"
+    source += " AND g.at >= ? AND g.at < ? AND g.seq <= ?"
+    values = (customer, meter, start_at if before is None else before, end_at, through_seq)
+    count, first, last = db.execute(f"SELECT count(*), min(g.at), max(g.at) {source}", values).fetchone()
+    found = db.execute(f"SELECT e.key, e.id {source} ORDER BY g.at, g.seq LIMIT ?", (*values, ids)).fetchall()
+    return count, first, last, found
+
+
 def level_at(db: sqlite3.Connection, customer: int, meter: int, at: int) -> int:
     """The level just before an instant, all dimensions together; 0 before the first sample."""
     return sum(level for _, level in levels_at(db, customer, meter, at))

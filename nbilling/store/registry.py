@@ -1,8 +1,14 @@
 """What this process has open: one writer for each ledger file, and the readers of all threads.
 
 Two handles on one file share its writer, by the file's device and inode; with a writer each they would wait for one
-another. After a fork the child must not touch anything of its parent's, and at the end of the process the writers must
-be closed under the file lock: both are seen to here.
+another. At the end of the process the writers are closed under the file lock.
+
+A fork is the hard part. SQLite keeps a table of its locks in the memory of the process, and the child inherits the
+table but not the locks. A connection that the child opens then takes none: when the parent closes its own, it finds
+itself alone, deletes the -wal file, and what the child writes from then on is lost (seen: acknowledged rows gone). So the
+child first closes everything it inherited, which touches no lock of the parent's, and then opens its own. The fork
+waits for the transaction in progress. What cannot be closed (a cursor still in use, another thread in the middle of a
+query, a fork inside a job) leaves the table as it is: then the child is told that it cannot use this ledger.
 """
 
 from __future__ import annotations
@@ -13,41 +19,61 @@ import sqlite3
 import threading
 from weakref import WeakSet
 
-from nbilling.store.connection import leak, open_reader
+from nbilling.model.errors import StorageError
+from nbilling.store.connection import open_reader, shown
 from nbilling.store.writer import Writer
 
 EXIT_TIMEOUT = 2.0
 """Seconds that the end of the process waits for another process to give the lock up."""
 
+INHERITED_TIMEOUT = 1.0
+"""Seconds that a child tries to close what other threads of its parent had open."""
+
+_pid = os.getpid()
 _guard = threading.RLock()
 _writers: dict[tuple[int, int], Writer] = {}
 _retired: set[Writer] = set()
+_unusable: set[tuple[int, int]] = set()
+_inherited: list[tuple[str, sqlite3.Connection]] = []
 
 
 class Reader:
     """A read-only connection of one thread. It is closed when the thread ends, as the thread's data goes."""
 
-    __slots__ = ("__weakref__", "connection", "pid")
+    __slots__ = ("__weakref__", "connection", "path", "pid", "thread")
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self.pid = os.getpid()
+        self.thread = threading.get_ident()
         self.connection: sqlite3.Connection | None = None
         self.connection = open_reader(path)
         _readers.add(self)
 
     def close(self) -> None:
-        """Close the connection, or forget it for ever if it is the parent process's."""
+        """Close the connection."""
         connection, self.connection = self.connection, None
         if connection is not None:
-            if self.pid == os.getpid():
-                connection.close()
-            else:
-                leak(connection)
+            connection.close()
 
-    __del__ = close
+    def __del__(self) -> None:
+        if self.pid == os.getpid():
+            self.close()
+        elif self.connection is not None:
+            # In a child, where Python discards the other threads before it calls _after_fork_in_child.
+            _inherited.append((self.path, self.connection))
 
 
 _readers: WeakSet[Reader] = WeakSet()
+
+
+def refuse_after_fork(inode: tuple[int, int], path: str) -> None:
+    """Raise StorageError if this process inherited the ledger in a state that makes it unsafe here."""
+    if inode in _unusable or os.getpid() != _pid:
+        raise StorageError(
+            f"this process was forked while {shown(path)} was in use, and cannot use it",
+            hint="fork before threads or jobs use the ledger, or start processes with spawn or forkserver",
+        )
 
 
 def guard() -> threading.RLock:
@@ -113,15 +139,55 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _guard
+    global _guard, _pid
     _guard = threading.RLock()
-    for writer in _all_writers():
-        writer.abandon()
-    for reader in list(_readers):
-        reader.close()
+    _pid = os.getpid()
+    writers, readers = _all_writers(), [reader for reader in _readers if reader.connection is not None]
     _writers.clear()
     _retired.clear()
     _held.clear()
+    paths = {writer.real_path for writer in writers} | {reader.path for reader in readers}
+    paths.update(path for path, _ in _inherited)
+    for writer in writers:
+        writer.abandon()
+    mine = threading.get_ident()
+    for reader in readers:
+        if reader.thread == mine:
+            reader.close()
+        elif reader.connection is not None:
+            _inherited.append((reader.path, reader.connection))
+            reader.connection = None
+    if _inherited:
+        # A thread that was in the middle of a query has left its connection locked: closing it waits for ever.
+        closer = threading.Thread(target=_close_inherited, name="nbilling-close", daemon=True)
+        closer.start()
+        closer.join(INHERITED_TIMEOUT)
+    _unusable.update(_still_open(paths))
+
+
+def _close_inherited() -> None:
+    while _inherited:
+        _inherited[-1][1].close()
+        _inherited.pop()
+
+
+def _still_open(paths: set[str]) -> set[tuple[int, int]]:
+    """The inodes of those ledgers of which this process still has a descriptor. Knows nothing without ``/proc``."""
+    names = {f"{path}{suffix}": path for path in paths for suffix in ("", "-wal", "-shm")}
+    found: set[tuple[int, int]] = set()
+    try:
+        descriptors = os.listdir("/proc/self/fd")
+    except OSError:
+        return found
+    for descriptor in descriptors:
+        try:
+            path = names.get(os.readlink(f"/proc/self/fd/{descriptor}"))
+            if path is not None:
+                ledger = os.stat(path)
+                found.add((ledger.st_dev, ledger.st_ino))
+        except OSError:
+            continue  # closed in the meantime, or the ledger is gone
+    return found
 
 
 atexit.register(_close_all)

@@ -198,6 +198,7 @@ TABLES = (
   late INTEGER NOT NULL DEFAULT 0, -- 1: usage came in after it had ended or its invoice was finalised
   UNIQUE (customer, start_day)
 ) STRICT""",
+    "CREATE INDEX periods_subscription ON periods (subscription)",
     "CREATE INDEX periods_late ON periods (customer, start_day) WHERE late = 1",
     """CREATE TABLE windows (
   -- a reset starts a counting window; nothing is deleted. Events of its period or day from then on count in it too

@@ -147,9 +147,21 @@ class WriteSession:
         lock.close()
 
     def abandon(self) -> None:
-        """In the child of a fork: the connection is the parent's."""
-        if self._connection is not None:
-            leak(self._connection)
+        """In the child of a fork: be rid of the parent's connection. See ``store/registry.py``."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if connection.in_transaction:
+            # Forked inside a job. To close it would undo the parent's transaction in the memory that both share; to go
+            # on would spill pages into the parent's -wal. So the job's next statement is refused.
+            connection.set_authorizer(_deny)
+            leak(connection)
+        else:
+            connection.close()
+
+
+def _deny(*_action: object) -> int:
+    return sqlite3.SQLITE_DENY
 
 
 def _checkpoint(connection: sqlite3.Connection, mode: str) -> None:

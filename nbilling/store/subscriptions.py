@@ -214,13 +214,45 @@ def late_periods(db: sqlite3.Connection, customer: int, before_day: int) -> list
     return [PeriodRow(*row) for row in rows]
 
 
+_BILLABLE = """NOT EXISTS (SELECT 1 FROM invoice_records i
+  WHERE i.period = p.id AND i.subscription = p.subscription AND i.reason = 'period' AND i.status NOT IN ('draft', 'void'))
+AND (EXISTS (SELECT 1 FROM subscription_records s WHERE s.id = p.subscription AND s.is_default = 0)
+  OR EXISTS (SELECT 1 FROM rollups r WHERE r.grain = 3 AND r.bucket = p.id AND r.customer = p.customer)
+  OR EXISTS (SELECT 1 FROM gauge_levels g WHERE g.customer = p.customer AND g.at >= p.start_at AND g.at < p.end_at))"""
+"""A period p without a finalised invoice that stands. Of the free default only those in which something was used."""
+
+
 def ended_unbilled(db: sqlite3.Connection, customer: int, by_day: int) -> list[PeriodRow]:
-    """The periods that ended by a day and have no invoice that stands finalised, oldest first."""
+    """The periods that ended by a day and are to be billed, oldest first."""
     rows = db.execute(
-        f"""SELECT {_PERIOD} FROM periods p WHERE customer = ? AND end_day <= ? AND NOT EXISTS (
-          SELECT 1 FROM invoice_records i WHERE i.period = p.id AND i.subscription = p.subscription
-          AND i.reason = 'period' AND i.status NOT IN ('draft', 'void'))
-        ORDER BY start_day""",
+        f"SELECT {_PERIOD} FROM periods p WHERE customer = ? AND end_day <= ? AND {_BILLABLE} ORDER BY start_day",
         (customer, by_day),
     ).fetchall()
     return [PeriodRow(*row) for row in rows]
+
+
+def due_customers(db: sqlite3.Connection, ended_by: int) -> list[str]:
+    """Customers with a period that has ended by an instant and is not billed, or that must roll over first."""
+    rows = db.execute(
+        f"""SELECT c.customer_id FROM customers c LEFT JOIN periods now ON now.id = c.period
+        WHERE now.end_at <= ?1
+          OR EXISTS (SELECT 1 FROM periods p WHERE p.customer = c.id AND p.end_at <= ?1 AND {_BILLABLE})
+        ORDER BY c.id""",
+        (ended_by,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def bought(db: sqlite3.Connection, customer: int) -> list[SubscriptionRow]:
+    """The subscriptions that a customer has bought, oldest first."""
+    rows = db.execute(
+        f"""SELECT {_SUBSCRIPTION} FROM subscription_records WHERE customer = ? AND is_default = 0
+        AND end_day > start_day ORDER BY start_day, id""",
+        (customer,),
+    ).fetchall()
+    return [SubscriptionRow(*row) for row in rows]
+
+
+def period_starts(db: sqlite3.Connection, subscription: int) -> dict[int, int]:
+    """The periods that were made for a subscription: the day after the last by the first."""
+    return dict(db.execute("SELECT start_day, end_day FROM periods WHERE subscription = ?", (subscription,)).fetchall())

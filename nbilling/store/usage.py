@@ -287,6 +287,26 @@ def page_of_events(
     return [(row[0], row[1], UsageRow(*row[2:])) for row in rows]
 
 
+def events_of_line(
+    db: sqlite3.Connection, customer: int, meter: int, start_at: int, end_at: int, through_seq: int, ids: int
+) -> tuple[int, int | None, int | None, list[tuple[bytes, str | None]]]:
+    """``(count, first_at, last_at, ids)`` of a meter's events in ``[start_at, end_at)`` recorded up to a seq.
+
+    The hours come from the rollups, so that only the customer's own are looked into. ``ids``: how many to return.
+    """
+    source = """FROM (SELECT DISTINCT bucket FROM rollups WHERE grain = ? AND bucket BETWEEN ? AND ?
+        AND customer = ? AND meter = ?) r CROSS JOIN events e INDEXED BY events_usage
+      WHERE e.h = r.bucket AND e.customer = ? AND e.meter = ? AND e.at >= ? AND e.at < ? AND e.seq <= ?"""
+    values = (
+        HOURLY, start_at // HOUR, (end_at - 1) // HOUR, customer, meter, customer, meter, start_at, end_at, through_seq,
+    )  # fmt: skip
+    count, first, last = db.execute(f"SELECT count(*), min(e.at), max(e.at) {source}", values).fetchone()
+    found = []
+    if ids:
+        found = db.execute(f"SELECT e.key, e.id {source} ORDER BY e.at, e.seq LIMIT ?", (*values, ids)).fetchall()
+    return count, first, last, found
+
+
 def events_by_key(db: sqlite3.Connection, key: bytes, text: str) -> list[tuple[int, str, UsageRow]]:
     """``(seq, dimension, event)`` of the events with that key or id, whoever's they are. Looks through every hour."""
     rows = db.execute(

@@ -83,6 +83,7 @@ class Writer:
         self.references = 0
         self.broken: StorageError | None = None
         self._session = WriteSession(path, inode)
+        self.real_path = self._session.real
         self._lock = FileLock(self._session.real)
         self._turn = threading.RLock()  # held by who leads, for one group
         self._leader = 0  # its thread, for the question: is this call made from inside a job?
@@ -491,6 +492,6 @@ class Writer:
                 pass  # the wait was interrupted
 
     def abandon(self) -> None:
-        """In the child: this writer is the parent's. Never touch its connection again; its lock is closed already."""
+        """In the child: this writer is the parent's. Its lock is closed already."""
         self._orphan = True
         self._session.abandon()

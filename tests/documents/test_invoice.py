@@ -178,6 +178,12 @@ def test_a_paid_invoice_says_when(invoice) -> None:
     assert "Amount paid €34.51 paid on 9 Apr 2026" in text_of(invoice_html(document))
 
 
+@pytest.mark.parametrize(("status", "asks"), [("open", True), ("overdue", True), ("paid", False), ("void", False)])
+def test_only_who_still_owes_is_told_how_to_pay(invoice, status: str, asks: bool) -> None:
+    html = invoice_html(invoice(status=status, payment_terms="Within 14 days.", payment_means_markdown="IBAN DE02"))
+    assert ("IBAN DE02" in html) == ("Within 14 days." in html) == asks
+
+
 def test_a_draft_says_that_it_need_not_be_paid(invoice) -> None:
     html = invoice_html(invoice(status="draft", number=None, issue_date=None, due_date=None))
     assert "This is a draft." in text_of(html)

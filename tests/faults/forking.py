@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from nbilling.model.errors import StorageError
 from nbilling.store.database import Ledger, create_ledger, open_ledger
 from nbilling.store.lock import FileLock
 from nbilling.store.migrations import Step
@@ -64,6 +65,16 @@ def in_child(body: Callable[[], object], *, wait: bool = True) -> int:
 def well(pid: int) -> None:
     """Wait for a child that must end well."""
     expect(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0)
+
+
+def refused(use: Callable[[], object]) -> None:
+    """The use of the ledger must be refused, with the reason."""
+    try:
+        use()
+    except StorageError as error:
+        expect("was forked while" in str(error), True)
+    else:
+        expect("allowed", "refused")
 
 
 def writer_of(ledger: Ledger) -> Writer:
@@ -160,7 +171,7 @@ def with_jobs_in_the_queue(ledger: Ledger) -> None:
 
 
 def inside_a_job(ledger: Ledger) -> None:
-    """A job forks, which it must not: the child cannot go on with the parent's transaction, the parent can."""
+    """A job forks, which it must not: the parent goes on, the child can neither go on nor use the ledger."""
     put(ledger, "before")
     parent = os.getpid()
     pids: list[int] = []
@@ -168,19 +179,105 @@ def inside_a_job(ledger: Ledger) -> None:
     def job(connection: sqlite3.Connection) -> None:
         connection.execute("INSERT INTO t VALUES ('job')")
         pids.append(os.fork())
+        connection.execute("INSERT INTO t VALUES ('job, too')")
 
     try:
         ledger.write(job)
     except RuntimeError as error:
         expect(os.getpid() != parent, True)
         expect("forked" in str(error), True)
-        expect(keys(ledger) >= {"before"}, True)
-        put(ledger, "child")
+        refused(lambda: keys(ledger))
+        refused(lambda: put(ledger, "child"))
+        refused(lambda: open_ledger(ledger.path, steps=STEPS))
         sys.exit(0)
     expect(os.getpid(), parent)
     well(pids[0])
     put(ledger, "after")
-    expect(keys(ledger), {"before", "job", "child", "after"})
+    expect(keys(ledger), {"before", "job", "job, too", "after"})
+
+
+def in_the_middle_of_a_query(ledger: Ledger) -> None:
+    """A cursor is still in use, so the child cannot close the connection, and must not go on without doing so."""
+    put(ledger, "a")
+    put(ledger, "b")
+    rows = ledger.read().execute("SELECT k FROM t")
+    rows.fetchone()
+    in_child(lambda: refused(lambda: put(ledger, "child")))
+    expect(rows.fetchone(), ("b",))
+    put(ledger, "c")
+    expect(keys(ledger), {"a", "b", "c"})
+
+
+def while_another_thread_is_in_a_long_query(ledger: Ledger) -> None:
+    """The connection of that thread is locked in the child for ever: no use of the ledger there, and no hang."""
+    put(ledger, "a")
+    long = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n, t"
+    started = threading.Event()
+    connections: list[sqlite3.Connection] = []
+
+    def query() -> None:
+        connections.append(ledger.read())
+        started.set()
+        try:
+            connections[0].execute(long).fetchone()
+        except sqlite3.OperationalError as error:
+            expect(str(error), "interrupted")
+
+    thread = threading.Thread(target=query)
+    thread.start()
+    started.wait()
+    threading.Event().wait(0.05)
+    in_child(lambda: refused(lambda: put(ledger, "child")))
+    connections[0].interrupt()
+    thread.join()
+    put(ledger, "b")
+    expect(keys(ledger), {"a", "b"})
+
+
+def the_parent_closes_first(ledger: Ledger) -> None:
+    """The parent is done and closes its handle, while the child goes on: what the child writes then must not be lost."""
+    put(ledger, "before")
+    keys(ledger)
+    ready, go = os.pipe()
+    told, tell = os.pipe()
+
+    def child() -> None:
+        put(ledger, "child")
+        os.write(tell, b"x")
+        os.read(ready, 1)
+        put(ledger, "child, later")
+        expect(keys(ledger), {"before", "child", "child, later"})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    pid = in_child(child, wait=False)
+    os.read(told, 1)
+    ledger.close()
+    os.write(go, b"x")
+    os.waitpid(pid, 0)
+    with open_ledger(ledger.path, steps=STEPS) as again:
+        expect(keys(again), {"before", "child", "child, later"})
+
+
+def readers_of_other_threads(ledger: Ledger) -> None:
+    """Other threads have read before and are idle now."""
+    put(ledger, "before")
+    leave = threading.Event()
+    ready = threading.Barrier(4)
+
+    def reader() -> None:
+        keys(ledger)
+        ready.wait()
+        leave.wait()
+
+    threads = [threading.Thread(target=reader) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    in_child(lambda: (put(ledger, "child"), expect(keys(ledger), {"before", "child"})))
+    leave.set()
+    for thread in threads:
+        thread.join()
+    expect(keys(ledger), {"before", "child"})
 
 
 def in_a_snapshot(ledger: Ledger) -> None:
@@ -188,7 +285,9 @@ def in_a_snapshot(ledger: Ledger) -> None:
     put(ledger, "before")
     with ledger.snapshot() as reader:
         expect(reader.execute("SELECT count(*) FROM t").fetchone(), (1,))
-        in_child(lambda: (put(ledger, "child"), expect(ledger.read() is not reader, True), expect(len(keys(ledger)), 2)))
+        in_child(
+            lambda: (put(ledger, "child"), expect(ledger.read() is not reader, True), expect(len(keys(ledger)), 2))
+        )
         expect(reader.execute("SELECT count(*) FROM t").fetchone(), (1,))
     expect(keys(ledger), {"before", "child"})
 
@@ -299,6 +398,10 @@ STATES = (
     in_a_group,
     with_jobs_in_the_queue,
     inside_a_job,
+    in_the_middle_of_a_query,
+    while_another_thread_is_in_a_long_query,
+    the_parent_closes_first,
+    readers_of_other_threads,
     in_a_snapshot,
     from_another_thread,
     after_closing,

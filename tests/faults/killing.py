@@ -38,9 +38,7 @@ STEPS: tuple[Step, ...] = (("0001_initial", tables),)
 def record(connection: sqlite3.Connection, worker: str, key: str, n: int) -> None:
     """One event and its part of the total."""
     connection.execute("INSERT INTO events VALUES (?, ?)", (key, n))
-    connection.execute(
-        "INSERT INTO totals VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", (worker, n)
-    )
+    connection.execute("INSERT INTO totals VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n", (worker, n))
 
 
 def work(path: str, worker: str, tell: int) -> None:
