@@ -96,7 +96,7 @@ def run(options: Options) -> list[Result]:
         return Variant(name, one_round, statements)
 
     def _with_size(outcome: Outcome) -> Outcome:
-        return outcome._replace(more={BYTES: ledgers.checkpointed_size(work) / options.events})
+        return outcome._replace(more={**outcome.more, BYTES: ledgers.checkpointed_size(work) / options.events})
 
     variants = [
         engine("track_many, text ids", lambda billing: billing.usage.track_many(inputs.events)),

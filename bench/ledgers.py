@@ -16,7 +16,7 @@ from bench.by_hand import PRAGMAS
 from bench.stream import NOW, customer
 
 _ENDINGS = ("", "-wal", "-shm", "-lock")
-_NUMBER = re.compile(r"\bX?'(?:[^']|'')*'|(?<![\w.])-?\d+(?:\.\d+)?\b|\bNULL\b", re.IGNORECASE)
+_VALUE = re.compile(r"X?'(?:[^']|'')*'|(?<![\w.?])-?\d+(?:\.\d+)?\b|\bNULL\b", re.IGNORECASE)
 
 
 def remove(path: Path) -> None:
@@ -77,7 +77,7 @@ def traced(db: sqlite3.Connection) -> Iterator[list[str]]:
 
 def shape(statement: str) -> str:
     """A statement without its values, on one line."""
-    return _NUMBER.sub("?", " ".join(statement.split()))
+    return _VALUE.sub("?", " ".join(statement.split()))
 
 
 def counted(statements: list[str]) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nbilling.api.invoicing import Invoicing
     from nbilling.api.metering import Metering
     from nbilling.engine.clock import ClockControl
+    from nbilling.engine.credits import Credits
     from nbilling.engine.customers import Customers
     from nbilling.engine.discounts import Discounts
     from nbilling.engine.plans import Plans
@@ -91,7 +92,13 @@ def open(
         clock, fixed = FixedClock(parse_time(os.environ["NBILLING_NOW"], "NBILLING_NOW")), True
     ledger = open_ledger(ledger_path(path))
     load = load_config if config is None else lambda: config
-    return Billing(ledger, Core(ledger, clock or SystemClock(), fixed, load, actor))
+    core = Core(ledger, clock or SystemClock(), fixed, load, actor)
+    try:
+        core.refuse_live(core.read())
+    except BaseException:
+        ledger.close()
+        raise
+    return Billing(ledger, core)
 
 
 def read_key_map(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -169,6 +176,13 @@ class Billing:
         from nbilling.engine.customers import Customers
 
         return self._room(Customers)
+
+    @property
+    def credits(self) -> Credits:
+        """Credit notes and balances."""
+        from nbilling.engine.credits import Credits
+
+        return Credits(self._core)
 
     @property
     def discounts(self) -> Discounts:

@@ -275,6 +275,22 @@ def mark_paid(ctx: click.Context, invoice_id: str, method: str) -> None:
         ledger.invoices.mark_paid(invoice_id, method)
 
 
+@invoice.command("record-payment")
+@click.argument("invoice_id", metavar="INVOICE")
+@click.argument("amount")
+@click.argument("method")
+@click.pass_context
+def record_payment(ctx: click.Context, invoice_id: str, amount: str, method: str) -> None:
+    """Record a payment of a part of what is open. AMOUNT is in currency units.
+
+    \b
+    Example:
+      nbilling invoice record-payment INV-2026-000001 10.00 "bank transfer"
+    """
+    with billing(ctx) as ledger:
+        ledger.invoices.record_payment(invoice_id, amount, method)
+
+
 @invoice.command()
 @click.argument("invoice_id", metavar="INVOICE")
 @click.option("--yes", is_flag=True, help="Do not ask.")

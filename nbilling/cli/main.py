@@ -21,6 +21,7 @@ _COMMANDS = {
     "plan": ("plans", "plan", "Plans, and the subscriptions to them."),
     "discount": ("discounts", "discount", "Discount codes."),
     "invoice": ("invoices", "invoice", "Invoices: generate, finalise, print, pay."),
+    "credit": ("credits", "credit", "Credit notes and balances."),
     "shell": ("shell", "shell", "Bash modules: every command as a function."),
     "clock": ("ledger", "clock", "The test clock."),
     "config": ("ledger", "config", "Settings, and where each comes from."),

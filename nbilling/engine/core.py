@@ -82,11 +82,14 @@ class Core:
 
     def mark_test_clock(self, db: sqlite3.Connection) -> None:
         """Notes that time is not real here; refused in a live ledger."""
-        facts = customers.fact(db, "test_clock"), customers.fact(db, "mode")
-        if facts[1] == "live":
-            raise BadInput("a live ledger has no test clock", hint="unset NBILLING_NOW")
-        if facts[0] is None:
+        self.refuse_live(db)
+        if customers.fact(db, "test_clock") is None:
             customers.set_fact(db, "test_clock", "used")
+
+    def refuse_live(self, db: sqlite3.Connection) -> None:
+        """A clock that was handed in has no place in a live ledger: a quota of another month could approve."""
+        if self._fixed and customers.fact(db, "mode") == "live":
+            raise BadInput("a live ledger has no test clock", hint="unset NBILLING_NOW")
 
     def meter(self, db: sqlite3.Connection, name: object, what: str = "resource") -> MeterRow:
         """The meter of that name. Meters never change, so what was read once holds."""

@@ -10,18 +10,16 @@ nothing behind either, but it would lock out every other writer meanwhile and ho
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from nbilling.engine.log_batch import Batch, Done, Recorder, State
-from nbilling.engine.log_lines import RawLines, is_stream
-from nbilling.engine.log_places import Source
+from nbilling.engine.log_lines import Lines, RawLines, Stop, rereadable
+from nbilling.engine.log_places import LogPlaces, Source, Window
 from nbilling.engine.log_reader import Line, LogReader
 from nbilling.model.clock import Clock
 from nbilling.model.errors import BadInput
-from nbilling.model.imports import BadLine, ImportOptions, ImportReport, LogPart
+from nbilling.model.imports import PREFIX, BadLine, ImportOptions, ImportReport, LogPart
 from nbilling.model.text import plain
 from nbilling.rules.access_logs import REASONS, printable
 from nbilling.rules.log_customers import customer_choice
@@ -35,7 +33,6 @@ T = TypeVar("T")
 BATCH_LINES = 2500
 """Lines of one write job: up to twice as many events."""
 
-_SPOOLED = 8 << 20
 _MOST_CUSTOMERS = 100_000
 _LONGEST_NAME = 4096
 
@@ -57,43 +54,65 @@ class LogImport:
 
     def run(
         self,
-        lines: BinaryIO | Iterable[bytes],
+        lines: Lines,
         options: ImportOptions,
         *,
         progress: Callable[[int, int], None] | None = None,
         on_bad: Callable[[BadLine], None] | None = None,
+        stop: Stop | None = None,
     ) -> ImportReport:
         """Imports a log from a binary stream or an iterable of lines.
 
-        ``progress`` is told after each batch how many bytes of the stream and how many lines are done so far;
-        ``on_bad`` is given each line that was not taken, in order within its batch. Raises BadInput for options that
-        contradict each other, for a damaged gzip stream, and with ``strict`` for the first bad line; Conflict where the
-        log was imported by another choice of the customer. What was imported before a failure stays, and importing the
-        log again goes on from there.
+        What was read of a pipe is written within about a second, though it stays open. ``progress`` is told after each
+        batch how many bytes of the stream and how many lines are done so far; ``on_bad`` is given each line that was
+        not taken, in order within its batch; ``stop`` is asked between blocks whether to end here. Raises BadInput for
+        options that contradict each other, for a damaged gzip stream, and with ``strict`` for the first bad line;
+        Conflict where the log was imported by another choice of the customer. What was imported before a failure
+        stays, and importing the log again goes on from there.
         """
-        choice = customer_choice(options)
-        source = Source(
-            plain(options.source, "source", empty=True),
-            choice.rule,
-            _reading(options),
-            printable(options.name)[:_LONGEST_NAME],
-        )
-        tell_bad = on_bad or _ignore
-
-        def over(raw: RawLines) -> ImportReport:
-            reader = LogReader(options, choice, self._clock.now)
-            tell_progress = progress or _ignore
-            run = _Run(self._ledger, self._recorder, self._clock, source, reader, tell_progress, tell_bad)
-            return run.over(raw)
-
+        begun = self.begin(options, progress=progress, on_bad=on_bad)
         if not options.strict:
-            return over(RawLines(lines))
-        with _rereadable(lines) as stream:
+            return begun.over(RawLines(lines, stop=stop))
+        with rereadable(lines) as stream:
             start = stream.tell()
-            checked = _check(RawLines(stream), LogReader(options, choice, self._clock.now), tell_bad)
+            checked = _check(RawLines(stream, stop=stop), self._reader(options), on_bad or _ignore)
             stream.seek(start)
             # A log that has grown meanwhile is imported as far as it was checked.
-            return over(RawLines(stream, checked))
+            return begun.over(RawLines(stream, checked, stop=stop))
+
+    def begin(
+        self,
+        options: ImportOptions,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        on_bad: Callable[[BadLine], None] | None = None,
+    ) -> LogRun:
+        """An import that is fed by its caller. BadInput where the options contradict each other."""
+        source = _source(options)
+        reader = self._reader(options)
+        return LogRun(self._ledger, self._recorder, self._clock, source, reader, progress or _ignore, on_bad or _ignore)
+
+    def knows(self, lines: Lines, options: ImportOptions) -> bool:
+        """Whether the first lines belong to a log that was imported before, by the same choice of the customer.
+
+        False where no line can be read, and where the input is damaged.
+        """
+        source, reader = _source(options), self._reader(options)
+        head: list[Line] = []
+        try:
+            for some in RawLines(lines).lists(HEAD_LINES):
+                head += reader.read(some)[0]
+                if len(head) >= HEAD_LINES:
+                    break
+        except BadInput:
+            return False
+        if not head:
+            return False
+        window = Window(b"".join([line.hash[:PREFIX] for line in head]), [line.at for line in head], len(head))
+        return self._ledger.write(lambda db: LogPlaces(db, source, window, self._clock.now()).known())
+
+    def _reader(self, options: ImportOptions) -> LogReader:
+        return LogReader(options, customer_choice(options), self._clock.now)
 
 
 def _ignore(*_: object) -> None:
@@ -106,28 +125,20 @@ def _reading(options: ImportOptions) -> str:
     return f"1 {options.format} {fields}".rstrip()
 
 
-@contextmanager
-def _rereadable(lines: BinaryIO | Iterable[bytes]) -> Iterator[BinaryIO]:
-    """The input as a stream that can be read twice: itself if it is a file, else a copy in a temporary file."""
-    if is_stream(lines) and lines.seekable():
-        yield lines
-        return
-    with tempfile.SpooledTemporaryFile(_SPOOLED) as copy:
-        if is_stream(lines):
-            while block := lines.read(1 << 20):
-                copy.write(block)
-        else:
-            for some in RawLines(lines).lists(BATCH_LINES):
-                copy.writelines(line + b"\n" for line in some)
-        copy.seek(0)
-        yield copy  # type: ignore[misc]
+def _source(options: ImportOptions) -> Source:
+    return Source(
+        plain(options.source, "source", empty=True),
+        customer_choice(options).rule,
+        _reading(options),
+        printable(options.name)[:_LONGEST_NAME],
+    )
 
 
 def _check(raw: RawLines, reader: LogReader, on_bad: Callable[[BadLine], None]) -> int:
     """Reads all of a log and records nothing. Raises BadInput for the first bad line; returns the bytes read."""
     for chunk in raw.lists(BATCH_LINES):
         _refuse(reader.read(chunk)[1], on_bad)
-    last = reader.read_rest(raw.rest)
+    last = None if raw.stopped else reader.read_rest(raw.rest)
     _refuse(last[1] if last else [], on_bad)
     return raw.consumed
 
@@ -140,8 +151,11 @@ def _refuse(bad: list[BadLine], on_bad: Callable[[BadLine], None]) -> None:
         )
 
 
-class _Run:
-    """One import, batch after batch."""
+class LogRun:
+    """One log on its way into the ledger, list after list of its lines.
+
+    It is one list behind: only when it is known what follows is a list imported, for another log may begin at its end.
+    """
 
     def __init__(
         self,
@@ -163,25 +177,41 @@ class _Run:
         self._state = State(None, Occurrences(), {})
         self._parts: list[LogPart] = []
         self._report = ImportReport()
+        self._held: tuple[list[Line], list[BadLine]] = [], []
+        self._done = 0, 0
 
     def over(self, raw: RawLines) -> ImportReport:
-        """Imports all lines. Reads one batch ahead, for another log may begin at the end of a batch."""
-        batch: tuple[list[Line], list[BadLine]] = [], []
-        done = 0, 0
-        for chunk in raw.lists(BATCH_LINES):
-            following = self._reader.read(chunk)
-            self._import(*batch, following[0][:HEAD_LINES], done)
-            batch, done = following, (raw.consumed, self._reader.number)
-        last = self._reader.read_rest(raw.rest)
+        """Imports all lines."""
+        for lines in raw.lists(BATCH_LINES):
+            self.feed(lines, raw.consumed)
+        return self.finish(raw)
+
+    def feed(self, lines: list[bytes], consumed: int) -> None:
+        """Takes the next lines, which end ``consumed`` bytes from the beginning. An empty list: all is durable."""
+        following = self._reader.read(lines)
+        self._import(*self._held, following[0][:HEAD_LINES], self._done)
+        self._held, self._done = following, (consumed, self._reader.number)
+
+    def settle(self) -> None:
+        """All that is there was fed and is one log: what is appended to it now continues it, whatever it resembles."""
+        place = self._state.place
+        if place is not None:
+            self._state = self._state._replace(place=place._replace(fresh=True))
+
+    def finish(self, raw: RawLines) -> ImportReport:
+        """Takes what stands behind the last line break, if it is a line, and imports what is left."""
+        last = None if raw.stopped else self._reader.read_rest(raw.rest)
         if last:
-            batch = batch[0] + last[0], batch[1] + last[1]
-        self._import(*batch, [], (raw.consumed, self._reader.number))
+            self._held = self._held[0] + last[0], self._held[1] + last[1]
+        self._import(*self._held, [], (raw.consumed, self._reader.number))
+        self._held = [], []
+        return self.report()._replace(unfinished=last is None and bool(raw.rest or not raw.stopped))
+
+    def report(self) -> ImportReport:
+        """What came of it so far."""
         return self._report._replace(
-            lines=self._reader.number,
-            skipped=self._reader.skipped,
-            unfinished=last is None,
-            parts=tuple(self._parts),
-        )
+            lines=self._reader.number, skipped=self._reader.skipped, parts=tuple(self._parts)
+        )  # fmt: skip
 
     def _import(self, good: list[Line], bad: list[BadLine], ahead: list[Line], done: tuple[int, int]) -> None:
         if not good and not bad:

@@ -90,7 +90,8 @@ def _empty(row: CustomerRow, period: PeriodRow, now: int, reason: str = PERIOD_R
         reason=reason or f"one_off:{invoice_id}", status="draft", number="", currency="USD",
         subtotal_minor=0, discount_minor=0, tax_minor=0, total_minor=0, paid_minor=0,
         start_day=period.start_day, end_day=period.end_day, start_at=period.start_at, end_at=period.end_at,
-        through_seq=0, through_at=0, seller="{}", buyer="{}", notes="", created_at=now, updated_at=now, finalized_at=0, due_at=0,
+        through_seq=0, through_at=0, seller="{}", buyer="{}", notes="",
+        created_at=now, updated_at=now, finalized_at=0, due_at=0,
     )  # fmt: skip
 
 

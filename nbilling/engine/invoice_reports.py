@@ -91,7 +91,7 @@ class InvoiceReports:
         invoice = self._found(db, invoice_id)
         currency = invoice.currency
         result = _summary(customers.get(db, invoice.customer).customer_id, invoice)
-        for name in ("subtotal", "discount", "tax", "total", "paid"):
+        for name in ("subtotal", "discount", "tax", "total", "paid", "credited", "applied", "open"):
             minor = getattr(invoice, f"{name}_minor")
             result |= {name: format_amount(minor, currency), f"{name}_minor": minor}
         result["discounts"] = [

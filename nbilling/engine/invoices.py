@@ -11,14 +11,14 @@ from nbilling.engine.accounts import Accounts
 from nbilling.engine.charges import Charges
 from nbilling.engine.core import Core
 from nbilling.engine.invoice_drafts import Drafts
-from nbilling.engine.invoice_reports import InvoiceReports
+from nbilling.engine.invoice_reports import InvoiceReports, found_invoice
 from nbilling.engine.taxes import Taxes
 from nbilling.model.errors import BadInput, Conflict
-from nbilling.model.money import check_minor, format_decimal, parse_decimal, round_half_away
+from nbilling.model.money import check_minor, format_decimal, parse_amount, parse_decimal, round_half_away
 from nbilling.model.money import currency as currency_of
 from nbilling.model.periods import Interval, day_start, local_day, to_date, to_day
 from nbilling.model.text import choice, plain
-from nbilling.store import customers, discounts, invoices, plans, subscriptions
+from nbilling.store import credits, customers, discounts, invoices, plans, subscriptions
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import InvoiceRow
 from nbilling.store.subscriptions import PeriodRow
@@ -160,12 +160,17 @@ class Invoices(InvoiceReports):
             f"{invoices.next_number(db, config.invoice_number_prefix, today.year):06d}"
         )
         due = day_start(row.zone, to_day(today) + config.invoice_due_days)
+        applied = min(credits.balance(db, row.id, invoice.currency), max(0, invoice.total_minor))
         invoice = invoice._replace(
-            status="open" if invoice.total_minor > 0 else "paid", number=number, finalized_at=now, due_at=due,
+            status="open" if invoice.total_minor > applied else "paid", applied_minor=applied,
+            number=number, finalized_at=now, due_at=due,
             updated_at=now, seller=json.dumps(self._seller()), buyer=json.dumps(customers.profile(db, row.id)),
             notes=config.invoice_notes,
         )  # fmt: skip
         invoices.save(db, invoice)
+        if applied:
+            reason = f"applied to invoice {number}"
+            credits.move(db, row.id, invoice.currency, -applied, reason, now, invoice=invoice.id)
         if now < invoice.end_at:  # what is still used of this period comes on the next invoice
             subscriptions.mark_late(db, [invoice.period])
         if not customers.profile(db, row.id)["currency"]:
@@ -195,16 +200,37 @@ class Invoices(InvoiceReports):
             invoice = self._finalized(db, self._found(db, invoice_id), now)
             if invoice.status in ("void", "uncollectible"):
                 raise Conflict(f"invoice {invoice.number} is {invoice.status}", hint="generate a new one")
-            rest = invoice.total_minor - invoice.paid_minor
-            if invoice.status == "paid" or rest <= 0:
-                return
-            invoices.add_payment(db, invoice.id, rest, invoice.currency, method, now)
-            invoices.save(db, invoice._replace(status="paid", paid_minor=invoice.total_minor, updated_at=now))
-            detail = {"amount_minor": rest, "currency": invoice.currency, "method": method}
-            self._core.audit(db, now, "invoice.mark_paid", invoice.invoice_id, detail)
+            if invoice.status != "paid":
+                self._paid(db, invoice, invoice.open_minor, method, now)
 
         self._core.write(job)
         return self.show(invoice_id)
+
+    def record_payment(self, invoice_id: str, amount: object, method: str) -> dict[str, Any]:
+        """Records that a part of what is open was paid; all of it makes the invoice paid. More than that: Conflict."""
+        plain(method, "payment method", limit=64)
+
+        def job(db: sqlite3.Connection) -> None:
+            now = self._core.now(db)
+            invoice = found_invoice(db, invoice_id)
+            if invoice.status not in ("open", "part_paid"):
+                raise Conflict(f"invoice {invoice_id} is {invoice.status}", hint="nothing is open on it")
+            minor = parse_amount(amount, invoice.currency)
+            if minor <= 0:
+                raise BadInput("a payment must be above 0", hint="give the amount that was paid")
+            if minor > invoice.open_minor:
+                raise Conflict("that is more than is open on the invoice", hint="record what belongs to it")
+            self._paid(db, invoice, minor, method, now)
+
+        self._core.write(job)
+        return self.show(invoice_id)
+
+    def _paid(self, db: sqlite3.Connection, invoice: InvoiceRow, minor: int, method: str, now: int) -> None:
+        invoices.add_payment(db, invoice.id, minor, invoice.currency, method, now)
+        paid = invoice._replace(paid_minor=invoice.paid_minor + minor, updated_at=now)
+        invoices.save(db, paid._replace(status="part_paid" if paid.open_minor else "paid"))
+        detail = {"amount_minor": minor, "currency": invoice.currency, "method": method}
+        self._core.audit(db, now, "invoice.payment", invoice.invoice_id, detail)
 
     def void(self, invoice_id: str) -> dict[str, Any]:
         """Voids a finalised invoice that nothing was paid on; its period can be billed anew. Void already: nothing."""
@@ -216,9 +242,14 @@ class Invoices(InvoiceReports):
                 return
             if invoice.status == "draft":
                 raise Conflict(f"invoice {invoice_id} is a draft", hint="a draft is brought up to date, not voided")
-            if invoice.paid_minor:
-                raise Conflict(f"invoice {invoice.number} has a payment", hint="it needs a credit note")
-            invoices.save(db, invoice._replace(status="void", updated_at=now))
+            if invoice.paid_minor or invoice.credited_minor:
+                raise Conflict(f"invoice {invoice.number} is paid or credited in part", hint="credit the rest")
+            if invoice.applied_minor:
+                reason = f"invoice {invoice.number} was voided"
+                credits.move(
+                    db, invoice.customer, invoice.currency, invoice.applied_minor, reason, now, invoice=invoice.id
+                )
+            invoices.save(db, invoice._replace(status="void", applied_minor=0, updated_at=now))
             self._core.audit(db, now, "invoice.void", invoice.invoice_id, {"number": invoice.number})
 
         self._core.write(job)

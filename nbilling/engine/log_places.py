@@ -95,6 +95,12 @@ class LogPlaces:
         log = imports.add_log(self._db, source, rule, reading, self._window.lines[:PREFIX], name, self._now)
         return Place(log, 0, "new", fresh=True)
 
+    def known(self) -> bool:
+        """Whether the input begins within a log that is billed as this one is to be."""
+        match = self._find(0, None)
+        log = match.log if match is not None else self._holding()
+        return log is not None and imports.get_log(self._db, log).customer_rule == self._source.customer_rule
+
     def step(self, place: Place, start: int) -> tuple[Stretch, Place, Place]:
         """The next stretch from a line of the batch on, the place it is in, and the place after it."""
         size = self._window.size
@@ -111,7 +117,9 @@ class LogPlaces:
         doubtful = place.doubtful or place.position < log.lines
         end = self._next_log(start + 1, place)
         here = place._replace(position=log.lines, doubtful=doubtful)
-        after = here._replace(position=log.lines + end - start, fresh=end == size)
+        # Where the last line may be the first one of another log, the next line is to be looked for.
+        fresh = end == size and not self._is_head(end - 1, place)
+        after = here._replace(position=log.lines + end - start, fresh=fresh)
         return Stretch(start, end, Kind.DOUBTFUL if doubtful else Kind.NEW, log.lines), here, after
 
     def _enter(self, match: Match) -> Place:

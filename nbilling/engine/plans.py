@@ -19,9 +19,7 @@ from nbilling.rules.plans import compare, monthly_price
 from nbilling.rules.quota import UNLIMITED
 from nbilling.rules.usage import base_amount, unit_amount
 from nbilling.store import plans, subscriptions
-from nbilling.store.customers import CustomerRow
 from nbilling.store.plans import PlanRow
-from nbilling.store.subscriptions import SubscriptionRow
 
 if TYPE_CHECKING:
     import sqlite3
@@ -95,18 +93,14 @@ class Plans:
             if when == "now":
                 day = local_day(row.zone, now)
                 self._accounts.change_plan(db, row, held, plan, day, now, "upgrade" if up else "downgrade")
+            elif held.pending_plan == plan.id:
+                return
             else:
-                self._schedule(db, row, held, plan, now)
+                end = subscriptions.period(db, row.period).end_day
+                subscriptions.set_pending(db, held.id, plan.id, end, now)
             self._note(db, now, customer_id, "plan.upgrade" if up else "plan.downgrade", current, plan, when)
 
         self._core.write(job)
-
-    @staticmethod
-    def _schedule(db: sqlite3.Connection, row: CustomerRow, held: SubscriptionRow, plan: PlanRow, now: int) -> None:
-        if held.pending_plan == plan.id:
-            return
-        period = subscriptions.period(db, row.period)
-        subscriptions.set_pending(db, held.id, plan.id, period.end_day, now)
 
     def _note(
         self, db: sqlite3.Connection, now: int, customer_id: str, action: str, old: PlanRow, new: PlanRow, when: str
@@ -132,7 +126,8 @@ class Plans:
             if plans.named(db, row.id, name) is not None:
                 raise Conflict(f"{customer_id!r:.80} has a plan named {name!r:.80}", hint="give it another name")
             slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:40] or "custom"
-            plan_id = slug if plans.any_owner(db, slug) is None else new_id(slug, now)
+            taken = slug == "name" or plans.any_owner(db, slug) is not None  # rows of a comparison have a "name"
+            plan_id = new_id(slug, now) if taken else slug
             plan = PlanRow(
                 0, plan_id, 1, name, self._core.config.currency, minor, "month", 1, "day", row.id, "{}", now
             )  # fmt: skip

@@ -115,5 +115,3 @@ def gaps(numbers: Iterable[int], last: int) -> list[tuple[int, int]]:
     if expected <= last:
         missing.append((expected, last))
     return missing
-
-

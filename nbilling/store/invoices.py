@@ -37,6 +37,13 @@ class InvoiceRow(NamedTuple):
     updated_at: int
     finalized_at: int
     due_at: int
+    credited_minor: int = 0
+    applied_minor: int = 0
+
+    @property
+    def open_minor(self) -> int:
+        """What is still to be paid."""
+        return max(0, self.total_minor - self.paid_minor - self.credited_minor - self.applied_minor)
 
 
 class LineRow(NamedTuple):

@@ -5,8 +5,8 @@ another. At the end of the process the writers are closed under the file lock.
 
 A fork is the hard part. SQLite keeps a table of its locks in the memory of the process, and the child inherits the
 table but not the locks. A connection that the child opens then takes none: when the parent closes its own, it finds
-itself alone, deletes the -wal file, and what the child writes from then on is lost (seen: acknowledged rows gone). So the
-child first closes everything it inherited, which touches no lock of the parent's, and then opens its own. The fork
+itself alone, deletes the -wal file, and what the child writes from then on is lost (seen: acknowledged rows gone). So
+the child first closes everything it inherited, which touches no lock of the parent's, and then opens its own. The fork
 waits for the transaction in progress. What cannot be closed (a cursor still in use, another thread in the middle of a
 query, a fork inside a job) leaves the table as it is: then the child is told that it cannot use this ledger.
 """

@@ -263,8 +263,11 @@ TABLES = (
   updated_at INTEGER NOT NULL,
   finalized_at INTEGER NOT NULL DEFAULT 0,
   due_at INTEGER NOT NULL DEFAULT 0,
+  credited_minor INTEGER NOT NULL DEFAULT 0 CHECK (credited_minor >= 0), -- by credit notes, tax and all
+  applied_minor INTEGER NOT NULL DEFAULT 0 CHECK (applied_minor >= 0), -- from the customer's balance
   CHECK (total_minor = subtotal_minor - discount_minor + tax_minor),
-  CHECK ((status = 'draft') = (number = ''))
+  CHECK ((status = 'draft') = (number = '')),
+  CHECK (credited_minor <= max(total_minor, 0))
 ) STRICT""",
     """CREATE UNIQUE INDEX invoice_records_once ON invoice_records (subscription, period, reason)
   WHERE status <> 'void'""",
@@ -356,6 +359,41 @@ TABLES = (
   paid_at INTEGER NOT NULL
 ) STRICT""",
     "CREATE INDEX payments_invoice ON payments (invoice)",
+    """CREATE TABLE credit_notes (
+  -- what is taken back of an issued invoice; never edited, never more than the invoice
+  id INTEGER PRIMARY KEY,
+  credit_note_id TEXT NOT NULL UNIQUE,
+  invoice INTEGER NOT NULL REFERENCES invoice_records (id),
+  number TEXT NOT NULL UNIQUE,
+  reason TEXT NOT NULL,
+  net_minor INTEGER NOT NULL CHECK (net_minor >= 0),
+  tax_minor INTEGER NOT NULL CHECK (tax_minor >= 0),
+  total_minor INTEGER NOT NULL CHECK (total_minor = net_minor + tax_minor),
+  to_balance_minor INTEGER NOT NULL CHECK (to_balance_minor >= 0), -- had been paid: for the next invoice
+  refund_minor INTEGER NOT NULL CHECK (refund_minor >= 0), -- had been paid: given back
+  refund_method TEXT NOT NULL DEFAULT '',
+  issued_at INTEGER NOT NULL
+) STRICT""",
+    "CREATE INDEX credit_notes_invoice ON credit_notes (invoice)",
+    """CREATE TABLE credit_note_lines (
+  credit_note INTEGER NOT NULL REFERENCES credit_notes (id),
+  position INTEGER NOT NULL, -- of the invoice's line
+  description TEXT NOT NULL,
+  net_minor INTEGER NOT NULL CHECK (net_minor > 0),
+  PRIMARY KEY (credit_note, position)
+) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE balance_movements (
+  -- what a customer has to its credit, in movements; the sum a currency is never below zero
+  id INTEGER PRIMARY KEY,
+  customer INTEGER NOT NULL REFERENCES customers (id),
+  currency TEXT NOT NULL,
+  amount_minor INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  invoice INTEGER NOT NULL DEFAULT 0, -- invoice_records.id that it was applied to
+  credit_note INTEGER NOT NULL DEFAULT 0,
+  created_at INTEGER NOT NULL
+) STRICT""",
+    "CREATE INDEX balance_movements_customer ON balance_movements (customer, currency)",
     """CREATE TABLE currencies (
   -- ISO 4217 exponents, for the views
   code TEXT PRIMARY KEY,

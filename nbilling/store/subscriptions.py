@@ -215,7 +215,8 @@ def late_periods(db: sqlite3.Connection, customer: int, before_day: int) -> list
 
 
 _BILLABLE = """NOT EXISTS (SELECT 1 FROM invoice_records i
-  WHERE i.period = p.id AND i.subscription = p.subscription AND i.reason = 'period' AND i.status NOT IN ('draft', 'void'))
+  WHERE i.period = p.id AND i.subscription = p.subscription AND i.reason = 'period'
+  AND i.status NOT IN ('draft', 'void'))
 AND (EXISTS (SELECT 1 FROM subscription_records s WHERE s.id = p.subscription AND s.is_default = 0)
   OR EXISTS (SELECT 1 FROM rollups r WHERE r.grain = 3 AND r.bucket = p.id AND r.customer = p.customer)
   OR EXISTS (SELECT 1 FROM gauge_levels g WHERE g.customer = p.customer AND g.at >= p.start_at AND g.at < p.end_at))"""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from nbilling.model.errors import BadInput, Conflict, NotFound
 
 import nbilling
+from nbilling.model.errors import BadInput, Conflict, NotFound
 
 from .conftest import SELLER, HandClock
 

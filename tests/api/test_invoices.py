@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nbilling.model.errors import BadInput, Conflict, NotFound
 
 import nbilling
+from nbilling.model.errors import BadInput, Conflict, NotFound
 
 from .conftest import SELLER, HandClock
 

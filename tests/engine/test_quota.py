@@ -407,7 +407,7 @@ def test_overage_costs_what_the_plan_says(world: Any) -> None:
         "unit_price": "0.00", "cost": "0.00", "cost_minor": 0, "currency": "USD",
     }  # fmt: skip
     world.plans.upgrade("acme", "pro")
-    world.usage.track("acme", "api_requests", 25_000)
+    world.usage.track("acme", "api_requests", 23_500)  # with the 1,500: the day of the change is the new plan's
     assert world.quota.calculate_overage("acme", "api_requests") == {
         "customer_id": "acme", "resource": "api_requests", "limit": 10_000, "usage": 25_000, "overage": 15_000,
         "unit_price": "0.0001", "cost": "1.50", "cost_minor": 150, "currency": "USD",

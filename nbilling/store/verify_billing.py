@@ -1,0 +1,165 @@
+"""What a verification reads of accounts and invoices: customer by customer, invoice by invoice."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from nbilling.store.invoices import InvoiceRow, LineRow
+from nbilling.store.subscriptions import PeriodRow, SubscriptionRow
+
+
+def customers(db: sqlite3.Connection) -> Iterator[tuple[int, str, str, int]]:
+    """``(id, customer_id, zone, period)`` of every customer."""
+    return db.execute("SELECT id, customer_id, zone, period FROM customers ORDER BY id")
+
+
+def customer(db: sqlite3.Connection, number: int) -> tuple[str, str] | None:
+    """``(customer_id, zone)``."""
+    row = db.execute("SELECT customer_id, zone FROM customers WHERE id = ?", (number,)).fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def dimension(db: sqlite3.Connection, number: int) -> str:
+    """The value of a dimension."""
+    row = db.execute("SELECT value FROM dimensions WHERE id = ?", (number,)).fetchone()
+    return str(row[0]) if row else f"dimension {number}"
+
+
+_PERIOD = ", ".join(PeriodRow._fields)
+_SUBSCRIPTION = ", ".join(SubscriptionRow._fields)
+
+
+def periods_of(db: sqlite3.Connection, customer: int) -> list[tuple[PeriodRow, int]]:
+    """A customer's periods in order, each with its ``late``."""
+    rows = db.execute(
+        f"SELECT {_PERIOD}, late FROM periods WHERE customer = ? ORDER BY start_day", (customer,)
+    ).fetchall()
+    return [(PeriodRow(*row[:-1]), row[-1]) for row in rows]
+
+
+def period(db: sqlite3.Connection, number: int) -> tuple[PeriodRow, int] | None:
+    """A period with its ``late``."""
+    row = db.execute(f"SELECT {_PERIOD}, late FROM periods WHERE id = ?", (number,)).fetchone()
+    return (PeriodRow(*row[:-1]), row[-1]) if row else None
+
+
+def subscriptions_of(db: sqlite3.Connection, customer: int) -> list[SubscriptionRow]:
+    """A customer's subscriptions in the order in which they were made."""
+    rows = db.execute(
+        f"SELECT {_SUBSCRIPTION} FROM subscription_records WHERE customer = ? ORDER BY id", (customer,)
+    ).fetchall()
+    return [SubscriptionRow(*row) for row in rows]
+
+
+def phases_of(db: sqlite3.Connection, subscription: int) -> list[tuple[int, int, int, int]]:
+    """``(seq, start_day, plan, changed_at)`` of a subscription's phases in the order in which they were made."""
+    return db.execute(
+        "SELECT seq, start_day, plan, changed_at FROM subscription_phases WHERE subscription = ? ORDER BY seq",
+        (subscription,),
+    ).fetchall()
+
+
+def is_cut(db: sqlite3.Connection, customer: int, day: int) -> bool:
+    """Whether a bought subscription begins or ends on a day: a period that ends there may have been longer once."""
+    return bool(
+        db.execute(
+            """SELECT EXISTS (SELECT 1 FROM subscription_records WHERE customer = ? AND is_default = 0
+            AND (start_day = ? OR end_day = ?))""",
+            (customer, day, day),
+        ).fetchone()[0]
+    )
+
+
+def all_windows(db: sqlite3.Connection) -> Iterator[tuple[int, int, str, int, int]]:
+    """``(customer, id, scope, opened_at, opened_seq)``, customer by customer, in the order in which they were made."""
+    return db.execute("SELECT customer, id, scope, opened_at, opened_seq FROM windows ORDER BY customer, id")
+
+
+def resets(db: sqlite3.Connection) -> set[tuple[str, int]]:
+    """``(customer_id, at)`` of the resets in the audit trail."""
+    return set(db.execute("SELECT subject, at FROM audit WHERE action IN ('usage.reset', 'quota.reset')"))
+
+
+# --- Invoices -------------------------------------------------------------------------------------------------------
+
+_INVOICE = ", ".join(InvoiceRow._fields)
+_LINE = ", ".join("l." + field for field in LineRow._fields)
+
+
+def invoices(db: sqlite3.Connection, since: int) -> Iterator[InvoiceRow]:
+    """The drafts, and every invoice that was finalised since an instant."""
+    rows = db.execute(
+        f"SELECT {_INVOICE} FROM invoice_records WHERE finalized_at >= ? OR status = 'draft' ORDER BY id", (since,)
+    )
+    return (InvoiceRow(*row) for row in rows)
+
+
+def positions(db: sqlite3.Connection, table: str, invoice: int) -> list[int]:
+    """The positions of an invoice's rows in a table."""
+    rows = db.execute(f"SELECT position FROM {table} WHERE invoice = ? ORDER BY position", (invoice,)).fetchall()
+    return [row[0] for row in rows]
+
+
+def lines_of_series(
+    db: sqlite3.Connection, period: int, meter: int, plan: int, start_day: int
+) -> list[tuple[str, LineRow]]:
+    """``(invoice_id, line)`` of all usage lines of one part of a period, drafts left out."""
+    rows = db.execute(
+        f"""SELECT i.invoice_id, {_LINE} FROM invoice_lines l JOIN invoice_records i ON i.id = l.invoice
+        WHERE l.period = ? AND l.meter = ? AND l.plan = ? AND l.start_day = ? AND l.kind IN ('usage', 'late_usage')
+        AND i.status <> 'draft'""",
+        (period, meter, plan, start_day),
+    ).fetchall()
+    return [(row[0], LineRow(*row[1:])) for row in rows]
+
+
+def numbers(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """``(number, invoice_id)`` of every numbered invoice."""
+    return db.execute("SELECT number, invoice_id FROM invoice_records WHERE number <> ''")
+
+
+def number_series(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
+    """The last number of every series and year."""
+    rows = db.execute("SELECT series, year, last FROM number_series")
+    return {(series, year): last for series, year, last in rows}
+
+
+class Trail(NamedTuple):
+    """A row of the audit trail. ``detail`` is JSON."""
+
+    seq: int
+    at: int
+    action: str
+    subject: str
+    detail: str
+
+
+def invoice_trail(db: sqlite3.Connection) -> Iterator[Trail]:
+    """When invoices were finalised, paid and voided, in order."""
+    rows = db.execute(
+        """SELECT seq, at, action, subject, detail FROM audit
+        WHERE action IN ('invoice.finalize', 'invoice.mark_paid', 'invoice.void') ORDER BY seq"""
+    )
+    return (Trail(*row) for row in rows)
+
+
+def redemptions_elsewhere(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
+    """``(customer_id, code, invoice_id)`` of codes taken on an invoice of another customer, or that is without them."""
+    return db.execute(
+        """SELECT c.customer_id, d.code, i.invoice_id FROM redemptions r JOIN customers c ON c.id = r.customer
+        JOIN discount_codes d ON d.id = r.discount JOIN invoice_records i ON i.id = r.invoice
+        WHERE i.customer <> r.customer OR NOT EXISTS (
+          SELECT 1 FROM invoice_discounts x WHERE x.invoice = r.invoice AND x.discount = r.discount)"""
+    ).fetchall()
+
+
+def changed_discounts(db: sqlite3.Connection) -> list[tuple[str, int, str, str]]:
+    """``(invoice_id, position, definition of the code, definition on the invoice)`` where these differ."""
+    return db.execute(
+        """SELECT i.invoice_id, x.position, coalesce(d.definition, 'no such code'), x.definition
+        FROM invoice_discounts x JOIN invoice_records i ON i.id = x.invoice
+        LEFT JOIN discount_codes d ON d.id = x.discount
+        WHERE x.discount <> 0 AND d.definition IS NOT x.definition"""
+    ).fetchall()
