@@ -23,7 +23,9 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 UPSERT = """INSERT INTO rollups (grain, bucket, customer, meter, dimension, amount, events, mark)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (grain, bucket, customer, meter, dimension)
 DO UPDATE SET events = events + excluded.events, amount = amount + excluded.amount"""
-TRANSACTION = f"BEGIN IMMEDIATE;\n-- executemany, the batch\n{INSERT};\n-- executemany, summed over the batch\n{UPSERT};\nCOMMIT;"
+TRANSACTION = (
+    f"BEGIN IMMEDIATE;\n-- executemany, the batch\n{INSERT};\n-- executemany, summed over the batch\n{UPSERT};\nCOMMIT;"
+)
 
 BARE_TABLE = """CREATE TABLE events (
   seq INTEGER PRIMARY KEY, h INTEGER NOT NULL, at INTEGER NOT NULL, customer INTEGER NOT NULL, meter INTEGER NOT NULL,
@@ -41,7 +43,9 @@ CREATE INDEX idx_usage_customer ON usage_events (customer_id);
 CREATE INDEX idx_usage_created ON usage_events (created_at);"""
 SEED_INSERT = """INSERT INTO usage_events (id, customer_id, resource_type, amount, metadata, created_at)
 VALUES (?, ?, ?, ?, ?, ?)"""
-SEED_TRANSACTION = f"{SEED_TABLE}\nBEGIN IMMEDIATE;\n-- executemany, the batch; id is a UUID version 4\n{SEED_INSERT};\nCOMMIT;"
+SEED_TRANSACTION = (
+    f"{SEED_TABLE}\nBEGIN IMMEDIATE;\n-- executemany, the batch; id is a UUID version 4\n{SEED_INSERT};\nCOMMIT;"
+)
 
 KEYED_SEED_TABLE = SEED_TABLE.replace("created_at TEXT NOT NULL\n", "created_at TEXT NOT NULL, event_id TEXT UNIQUE\n")
 KEYED_SEED_INSERT = """INSERT INTO usage_events (id, customer_id, resource_type, amount, metadata, created_at, event_id)

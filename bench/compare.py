@@ -22,9 +22,7 @@ def with_stored(path: Path, found: dict[str, Any]) -> str:
 
 
 def _ratios(run: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        f"{subject['name']}: {ratio['name']}": ratio for subject in run["subjects"] for ratio in subject["ratios"]
-    }
+    return {f"{subject['name']}: {ratio['name']}": ratio for subject in run["subjects"] for ratio in subject["ratios"]}
 
 
 def _line(name: str, before: dict[str, Any], now: dict[str, Any]) -> str:

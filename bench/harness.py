@@ -204,7 +204,9 @@ def one_core_busy(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    spinner = child("-c", f"import time\nend = time.monotonic() + {BUSY_LIMIT_SECONDS}\nwhile time.monotonic() < end: 0")
+    spinner = child(
+        "-c", f"import time\nend = time.monotonic() + {BUSY_LIMIT_SECONDS}\nwhile time.monotonic() < end: 0"
+    )
     try:
         yield
     finally:

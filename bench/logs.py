@@ -62,8 +62,8 @@ def run(options: Options) -> list[Result]:
             "Import of access logs",
             ledgers.conditions(
                 batch=f"{BATCH_LINES:,} lines a transaction",
-                data=f"{count:,} lines of the combined format, {options.customers:,} addresses drawn evenly, 50 lines a "
-                "second; a line is two events",
+                data=f"{count:,} lines of the combined format, {options.customers:,} addresses drawn evenly, 50 lines "
+                "a second; a line is two events",
                 script="it identifies no line, so it would import the log twice; it sums nothing up",
             ),
             list(figures.values()),

@@ -17,7 +17,8 @@ def description(directory: Path) -> dict[str, str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     low, middle, high = _sync_times(directory)
     return {
-        "machine": f"{os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB, {platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} cores, {_processor()}, {memory:.0f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
         "load": f"{os.getloadavg()[0]:.2f} when the run began",
         "disk": f"4 KiB written and synced in {low:.0f} / {middle:.0f} / {high:.0f} µs (quartiles)",
         "python": f"{platform.python_implementation()} {platform.python_version()}",

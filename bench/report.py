@@ -61,7 +61,7 @@ def _ratio(ratio: Ratio) -> tuple[str, ...]:
 def _figures(result: Result) -> str:
     more = list(dict.fromkeys(key for figure in result.figures for key in figure.more))
     waits = any(figure.waits for figure in result.figures)
-    head = ["variant", f"µs a {result.item}", "quartiles", f"{result.item}s a second"]
+    head = ["variant", f"µs for one {result.item}", "quartiles", "a second"]
     head += ["p50 µs", "p99 µs", "longest µs"] if waits else []
     rows = []
     for figure in result.figures:
@@ -91,7 +91,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _statements(result: Result) -> str:
-    return "\n\n".join(f"{name}:\n\n```sql\n{text}\n```" for name, text in result.statements.items())
+    return "\n\n".join(f"{name}:\n\n```text\n{text.rstrip()}\n```" for name, text in result.statements.items())
 
 
 def write_json(path: Path, found: dict[str, Any]) -> None:

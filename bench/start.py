@@ -117,7 +117,9 @@ def _processes(count: int, command: tuple[str, ...], environment: dict[str, str]
 
 
 def _modules(arguments: tuple[str, ...], environment: dict[str, str]) -> int:
-    code = "import sys\nfrom nbilling.cli.start import main\nmain(sys.argv[1:])\nprint(len(sys.modules), file=sys.stderr)"
+    code = (
+        "import sys\nfrom nbilling.cli.start import main\nmain(sys.argv[1:])\nprint(len(sys.modules), file=sys.stderr)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=True
     )

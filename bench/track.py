@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 
 import nbilling
 from bench import by_hand, ledgers
-from bench.harness import Figure, Options, Outcome, Result, Variant, interleave, per_call, per_item, rate_ratio
+from bench.harness import Options, Outcome, Result, Variant, interleave, per_call, per_item, rate_ratio
 from bench.stream import METADATA, customer
 from nbilling.model.events import UsageEvent
 
@@ -34,7 +36,9 @@ def run(options: Options) -> list[Result]:
             def action() -> None:
                 with billing.usage.buffered(_refused) as buffer:
                     for number in range(options.calls):
-                        buffer.track(UsageEvent(customer(number % options.customers), "api_requests", metadata=METADATA))
+                        buffer.track(
+                            UsageEvent(customer(number % options.customers), "api_requests", metadata=METADATA)
+                        )
 
             return per_item(options.calls, action)
 
@@ -47,9 +51,8 @@ def run(options: Options) -> list[Result]:
         hand = "by hand, 1 thread"
         variants = [Variant(hand, lambda: whole(per_call(options.calls, write)))]
         variants += [
-            Variant(f"track, {count} thread{'s' if count > 1 else ''}", lambda count=count: _together(count, options, track))
-            for count in THREADS
-        ]  # fmt: skip
+            Variant(_name(count), partial(_together, count, max(1, options.calls // count), track)) for count in THREADS
+        ]
         variants.append(Variant("track, 1 thread, buffered", buffered))
         figures = interleave(variants, options)
         statements = {
@@ -59,7 +62,7 @@ def run(options: Options) -> list[Result]:
         _check(billing.ledger.read())
     by_hand_db.close()
     ratios = [
-        rate_ratio(f"rate of track from {count} / rate by hand from 1", _named(figures, count), figures[hand],
+        rate_ratio(f"rate of track from {count} / rate by hand from 1", figures[_name(count)], figures[hand],
                    TARGETS.get(count, ""))
         for count in THREADS
     ]  # fmt: skip
@@ -75,14 +78,12 @@ def _refused(event: object) -> None:
     raise RuntimeError(f"refused: {event}")
 
 
-def _named(figures: dict[str, Figure], threads: int) -> Figure:
-    return figures[f"track, {threads} thread{'s' if threads > 1 else ''}"]
+def _name(threads: int) -> str:
+    return f"track, {threads} thread{'s' if threads > 1 else ''}"
 
 
-def _together(count: int, options: Options, track: object) -> Outcome:
+def _together(count: int, each: int, track: Callable[[int], object]) -> Outcome:
     """Calls spread over threads that begin at once."""
-    assert callable(track)
-    each = max(1, options.calls // count)
     waits: list[list[float]] = [[] for _ in range(count)]
     barrier = threading.Barrier(count + 1)
 
@@ -106,8 +107,7 @@ def _together(count: int, options: Options, track: object) -> Outcome:
     return per_item(each * count, join)._replace(waits=[wait for some in waits for wait in some])
 
 
-def _statements_by_hand(db: sqlite3.Connection, action: object) -> str:
-    assert callable(action)
+def _statements_by_hand(db: sqlite3.Connection, action: Callable[[], object]) -> str:
     with ledgers.traced(db) as found:
         action()
     return ledgers.counted(found)

@@ -31,7 +31,7 @@ def memory(path: str, count: str, customers: str) -> None:
 
 
 def _peak_memory() -> int:
-    """Bytes. What ``getrusage`` says begins with the memory of the process that started this one, where that is told."""
+    """Bytes. What ``getrusage`` says may begin with the memory of the process that started this one."""
     try:
         with open("/proc/self/status", encoding="ascii") as lines:
             return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
@@ -93,10 +93,11 @@ def _race(calls: list[Call], seconds: int) -> None:
         thread.join()
     took = time.perf_counter() - began
     # The first call of each worker, before the race, is in the file too.
-    print(json.dumps({"calls": sum(map(len, waits)), "before": 1, "seconds": took, "waits": sum(waits, [])}))
+    every = [wait for some in waits for wait in some]
+    print(json.dumps({"calls": len(every), "before": 1, "seconds": took, "waits": every}))
 
 
-TASKS = {"memory": memory, "engine": engine, "own": own}
+TASKS: dict[str, Callable[..., None]] = {"memory": memory, "engine": engine, "own": own}
 
 if __name__ == "__main__":
     TASKS[sys.argv[1]](*sys.argv[2:])

@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "store": {"model"},
     "rules": {"model"},
     "model": set(),
+    "shell": set(),
 }
 
 # library -> its one home, a room or a file. Naming its types in annotations (under TYPE_CHECKING) is free.
@@ -57,6 +58,10 @@ HOT_PATH = (
     "nbilling.rules.usage",
     "nbilling.rules.quota",
     "nbilling.engine.quota",
+    "nbilling.engine.usage",
+    "nbilling.engine.recorder",
+    "nbilling.api.billing",
+    "nbilling.cli.fast",
     "nbilling.cli.start",
 )
 SLOW_TO_START = {"attr", "attrs", "click"}

@@ -109,7 +109,8 @@ class LogImport:
         if not head:
             return False
         window = Window(b"".join([line.hash[:PREFIX] for line in head]), [line.at for line in head], len(head))
-        return self._ledger.write(lambda db: LogPlaces(db, source, window, self._clock.now()).known())
+        now = self._clock.now()
+        return self._ledger.write(lambda db: LogPlaces(db, source, window, now).known())
 
     def _reader(self, options: ImportOptions) -> LogReader:
         return LogReader(options, customer_choice(options), self._clock.now)
@@ -205,13 +206,12 @@ class LogRun:
             self._held = self._held[0] + last[0], self._held[1] + last[1]
         self._import(*self._held, [], (raw.consumed, self._reader.number))
         self._held = [], []
-        return self.report()._replace(unfinished=last is None and bool(raw.rest or not raw.stopped))
+        return self.report()._replace(unfinished=bool(raw.rest) if raw.stopped else last is None)
 
     def report(self) -> ImportReport:
         """What came of it so far."""
-        return self._report._replace(
-            lines=self._reader.number, skipped=self._reader.skipped, parts=tuple(self._parts)
-        )  # fmt: skip
+        number, skipped = self._reader.number, self._reader.skipped
+        return self._report._replace(lines=number, skipped=skipped, parts=tuple(self._parts))
 
     def _import(self, good: list[Line], bad: list[BadLine], ahead: list[Line], done: tuple[int, int]) -> None:
         if not good and not bad:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from nbilling.model.clock import FUTURE_TOLERANCE
 from nbilling.model.imports import BadLine, ImportOptions
 from nbilling.rules.access_logs import MAX_LINE, AccessLine, Parser, Unreadable, line_parser, metadata
+from nbilling.rules.hasura_logs import hasura_parser
 from nbilling.rules.json_logs import DockerLines, json_parser
 from nbilling.rules.log_customers import CustomerChoice
 from nbilling.rules.log_identity import line_hash
@@ -38,12 +39,13 @@ class LogReader:
         self._now = now
         self._customers: dict[str, str] = {}
         self._metadata: dict[tuple[int, str, str], str] = {}
+        self._others = 0
         self.number = 0
 
     @property
     def skipped(self) -> int:
-        """Lines of standard error in a docker log."""
-        return self._docker.skipped if self._docker else 0
+        """Lines of standard error in a docker log, and those about something else than requests."""
+        return self._others + (self._docker.skipped if self._docker else 0)
 
     def read(self, raw_lines: Iterable[bytes]) -> tuple[list[Line], list[BadLine]]:
         """The readable lines, and those that nobody is billed for: a line may be in both."""
@@ -54,8 +56,13 @@ class LogReader:
             self.number += 1
             try:
                 line = raw if self._docker is None else self._docker.feed(raw)
-                if line is not None:
-                    good.append(self._line(line, latest, bad))
+                if line is None:
+                    continue
+                found = self._parse(line)
+                if found is None:
+                    self._others += 1
+                else:
+                    good.append(self._line(line, found, latest, bad))
             except Unreadable as error:
                 bad.append(BadLine(self.number, error.reason, error.message, raw[:MAX_LINE]))
         return good, bad
@@ -71,8 +78,7 @@ class LogReader:
                 return None
         return None if self._docker and self._docker.unfinished else (good, bad)
 
-    def _line(self, raw: bytes, latest: int, bad: list[BadLine]) -> Line:
-        found = self._parse(raw)
+    def _line(self, raw: bytes, found: AccessLine, latest: int, bad: list[BadLine]) -> Line:
         customer = ""
         try:
             if found.at > latest:
@@ -80,9 +86,8 @@ class LogReader:
             customer = self._named(found.who)
         except Unreadable as error:
             bad.append(BadLine(self.number, error.reason, error.message, raw))
-        return Line(
-            self.number, raw, line_hash(raw), found.at, found.size, customer, found.id, self._kept(found)
-        )  # fmt: skip
+        kept = self._kept(found)
+        return Line(self.number, raw, line_hash(raw), found.at, found.size, customer, found.id, kept)
 
     def _named(self, who: str) -> str:
         customer = self._customers.get(who)
@@ -108,4 +113,6 @@ class LogReader:
 def _parser(options: ImportOptions, choice: CustomerChoice) -> Parser:
     if options.format == "json":
         return json_parser(options.fields, choice.who)
+    if options.format == "hasura":
+        return hasura_parser(options.fields, choice.who)
     return line_parser(options.format, *choice.who)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from nbilling.engine.recorder import value_of
-from nbilling.engine.verify_context import NO_ROW, UNREADABLE, Context, date, hour
+from nbilling.engine.verify_context import NO_ROW, Context, date, hour
 from nbilling.model.clock import HOUR
-from nbilling.rules.verify import Tally, combine
+from nbilling.rules.verify import Tally, combine, value_hash
 from nbilling.store import verify as store
-from nbilling.store.usage import DAILY, HOURLY, UsageRow
+from nbilling.store.usage import DAILY, HOURLY
 from nbilling.store.verify import Single, Sum
 
 _HOURS = 24
@@ -63,7 +62,11 @@ class UsageCheck:
             self._flush(day - 1)
             done += self._utc_day(max(day * _HOURS, context.since_h), min(day * _HOURS + _HOURS, _LATEST))
             context.tell("usage", done, total)
-            h = store.next_hour(self._db, min(day * _HOURS + _HOURS, _LATEST)) if day * _HOURS + _HOURS < _LATEST else None
+            h = (
+                store.next_hour(self._db, min(day * _HOURS + _HOURS, _LATEST))
+                if day * _HOURS + _HOURS < _LATEST
+                else None
+            )
         self._flush(_LATEST)
         context.counted("events", done)
 
@@ -133,7 +136,7 @@ class UsageCheck:
             day = context.day(event.customer, event.at)
             tally = Tally(event.amount, 1, event.at if aggregation == "last" else 0)
             if aggregation == "unique":
-                value = self._value(event)
+                value = unique_value(self._context, event)
                 if value is None:
                     continue
                 place = event.h, event.customer, event.meter, value
@@ -149,9 +152,6 @@ class UsageCheck:
                 values.add((event.customer, event.meter, value))
             self._days.add(day, aggregation, series, tally)
         return seen
-
-    def _value(self, event: Single) -> bytes | None:
-        return unique_value(self._context, event)
 
     def _flush(self, before: int) -> None:
         """Compares the local days before one: their rollups, and that a stored period holds each of them."""
@@ -223,9 +223,9 @@ class UsageCheck:
 
 def unique_value(context: Context, event: Single) -> bytes | None:
     """What an event of a unique meter counts; a finding where it says nothing."""
-    row = UsageRow(event.customer, event.meter, event.dimension, event.at, event.amount, b"", None, 0, event.metadata)
     try:
-        return value_of(row)
-    except (*UNREADABLE, AttributeError) as error:
-        context.wrong("events", f"{context.series(*row[:3])}, number {event.seq}", "a value in its metadata", str(error))
+        return value_hash(event.metadata)
+    except ValueError as error:
+        series = context.series(event.customer, event.meter)
+        context.wrong("events", f"{series}, number {event.seq}", "a value in its metadata", error)
         return None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 
-FORMATS = ("combined", "main", "vhost_combined", "billing", "json")
+FORMATS = ("combined", "main", "vhost_combined", "billing", "json", "hasura")
 """The formats of an access log; ``docker`` wrapping may lie round any of them."""
 
 CUSTOMER_FROM = ("user", "host", "address")
@@ -77,7 +77,7 @@ class ImportReport(NamedTuple):
 
     ``requests`` and ``bytes`` are what the lines hold that have a customer, new or not: ``requests`` is ``added`` plus
     ``duplicates``. ``bad`` includes ``unattributed`` and ``conflicts`` (imported before with other content or for
-    another customer). ``skipped``: standard error in a docker log.
+    another customer). ``skipped``: standard error in a docker log, and what is no ``http-log`` in Hasura's.
 
     ``unfinished``: the last line has no line break yet and cannot be read; it is left for the next import. One that can
     be read is taken, so if it was only the beginning of a line, the whole line will be another request. nginx writes

@@ -74,8 +74,8 @@ class AccessLine(NamedTuple):
     id: str
 
 
-Parser = Callable[[bytes], AccessLine]
-"""Reads one line without its line break. Raises :class:`Unreadable`."""
+Parser = Callable[[bytes], AccessLine | None]
+"""Reads one line without its line break; None where it is about something else. Raises :class:`Unreadable`."""
 
 # --- Time -----------------------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ _MOST_REQUESTS = 8192
 _LONGEST_KEPT = 256
 
 
-def line_parser(name: str, who: str = "") -> Parser:
+def line_parser(name: str, who: str = "") -> Callable[[bytes], AccessLine]:
     """Reads lines of a format of :data:`LINE_FORMATS`; ``who`` is one of its :data:`FIELDS`, or empty."""
     pattern = re.compile(_PATTERNS[name], re.DOTALL)
     groups = {"address": 1, "user": 2}

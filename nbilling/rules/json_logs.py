@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from nbilling.model.errors import BadInput
@@ -17,7 +17,6 @@ from nbilling.rules.access_logs import (
     MAX_BYTES,
     MAX_LINE,
     AccessLine,
-    Parser,
     Unreadable,
     endpoint,
     log_time,
@@ -62,19 +61,28 @@ def check_fields(fields: Mapping[str, str]) -> None:
         plain(name, f"the field for {target}")
 
 
-def json_parser(fields: Mapping[str, str], who: tuple[str, ...] = ()) -> Parser:
+def json_parser(fields: Mapping[str, str], who: tuple[str, ...] = ()) -> Callable[[bytes], AccessLine]:
     """Reads JSON lines. ``fields``: our name to the log's; ``who``: fields that say who asked, the first there counts.
 
     ``a.b`` means ``b`` within ``a`` where no field is called that outright.
     """
-    check_fields(fields)
-    names = {target: (fields[target],) if target in fields else known for target, known in DEFAULT_FIELDS.items()}
-    counts_bytes = fields.get("bytes") != NOT_LOGGED
+    request = request_reader(DEFAULT_FIELDS, fields, who)
 
     def parse(line: bytes) -> AccessLine:
-        if reason := unusable(line):
-            raise Unreadable(reason)
-        found = _object(line)
+        return request(json_object(line))
+
+    return parse
+
+
+def request_reader(
+    defaults: Mapping[str, tuple[str, ...]], fields: Mapping[str, str], who: tuple[str, ...]
+) -> Callable[[dict[str, Any]], AccessLine]:
+    """Makes a request of a JSON object. ``defaults``: where each of our names is looked for unless ``fields`` says."""
+    check_fields(fields)
+    names = {target: (fields[target],) if target in fields else known for target, known in defaults.items()}
+    counts_bytes = fields.get("bytes") != NOT_LOGGED
+
+    def request(found: dict[str, Any]) -> AccessLine:
         status = _text(found, names["status"])
         if not _STATUS.fullmatch(status):
             raise Unreadable("status")
@@ -91,15 +99,25 @@ def json_parser(fields: Mapping[str, str], who: tuple[str, ...] = ()) -> Parser:
             _id(_text(found, names["id"])),
         )
 
-    return parse
+    return request
 
 
-def from_field(choice: str, fields: Mapping[str, str]) -> tuple[str, ...]:
+def from_field(
+    choice: str, fields: Mapping[str, str], defaults: Mapping[str, tuple[str, ...]] = DEFAULT_FIELDS
+) -> tuple[str, ...]:
     """The log's fields that hold the ``user``, ``address`` or ``host``, by the map or by default."""
-    return (fields[choice],) if choice in fields else DEFAULT_FIELDS[choice]
+    return (fields[choice],) if choice in fields else defaults[choice]
 
 
-def _object(line: bytes) -> dict[str, Any]:
+def json_object(line: bytes) -> dict[str, Any]:
+    """The object that a line holds, its numbers with a point as text. Raises :class:`Unreadable`."""
+    if reason := unusable(line):
+        raise Unreadable(reason)
+    return decoded(line)
+
+
+def decoded(line: bytes) -> dict[str, Any]:
+    """The same of a line of any length."""
     try:
         # A byte that is no UTF-8 becomes a lone surrogate: one in a user agent must not garble the other fields.
         found = _DECODER.decode(line.decode("utf-8", "surrogateescape"))
@@ -184,9 +202,7 @@ class DockerLines:
         Raises :class:`Unreadable` for what the driver did not write. A line that grows past the limit is kept only as
         far as it takes to refuse it.
         """
-        if reason := unusable(line):
-            raise Unreadable(reason)
-        wrapped = _object(line)
+        wrapped = json_object(line)
         text, stream = wrapped.get("log"), wrapped.get("stream", "stdout")
         if not isinstance(text, str) or stream not in ("stdout", "stderr"):
             raise Unreadable("json", "it is not from docker's json-file driver")

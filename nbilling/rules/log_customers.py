@@ -9,11 +9,20 @@ from typing import NamedTuple
 from nbilling.model.errors import BadInput
 from nbilling.model.imports import CUSTOMER_FROM, FORMATS, ImportOptions
 from nbilling.model.text import choice, customer_id, plain
+from nbilling.rules import hasura_logs, json_logs
 from nbilling.rules.access_logs import FIELDS, Unreadable
-from nbilling.rules.json_logs import check_fields, from_field
+from nbilling.rules.json_logs import check_fields
 
 # What nginx calls the client's own headers, cookies and arguments, and what the documented billing format makes of one.
 _CLIENT_WRITTEN = re.compile(r"(?:.*\.)?(?:http_|cookie_|arg_).*|x[-_].*", re.IGNORECASE)
+
+_CLIENT_WRITTEN_IN = {
+    "billing": re.compile("customer_id"),
+    # The session variables are Hasura's own finding; these are the client's words.
+    "hasura": re.compile(r"(?:request_id|query|raw_query|url|parameterized_query_hash)(?:\..*)?", re.IGNORECASE),
+}
+_DEFAULTS = {"json": json_logs.DEFAULT_FIELDS, "hasura": hasura_logs.DEFAULT_FIELDS}
+"""The formats that have fields to be named, and which these are by default."""
 
 KEY_MAPS = ("toml", "json", "csv")
 """How a key map may be written."""
@@ -34,7 +43,7 @@ class CustomerChoice(NamedTuple):
 def customer_choice(options: ImportOptions) -> CustomerChoice:
     """The one choice that the options make. BadInput where they make none, several, or one that the format lacks."""
     choice(options.format, "format", FORMATS)
-    if options.fields and options.format != "json":
+    if options.fields and options.format not in _DEFAULTS:
         raise BadInput("a field map is for JSON logs", hint="leave --map out, or use --format json")
     check_fields(options.fields)
     if options.unattributed:
@@ -56,7 +65,7 @@ def customer_choice(options: ImportOptions) -> CustomerChoice:
         choice(options.customer_from, "--customer-from", CUSTOMER_FROM)
         reader = _host if options.customer_from == "host" else _any
         named = options.customer_from
-        who = from_field(named, options.fields) if options.format == "json" else _fields(options, named)
+        who = _known_field(options, named) if options.format in _DEFAULTS else _fields(options, named)
         return CustomerChoice(named, who, _named(options, reader))
     if options.customer_field:
         _distrust(options)
@@ -68,8 +77,16 @@ def customer_choice(options: ImportOptions) -> CustomerChoice:
     return CustomerChoice(f"key {field}", _fields(options, field), _named(options, _mapped(options.key_map)))
 
 
+def _known_field(options: ImportOptions, named: str) -> tuple[str, ...]:
+    """The fields of a JSON log that hold the ``user``, ``address`` or ``host``, by the map or by default."""
+    known = json_logs.from_field(named, options.fields, _DEFAULTS[options.format])
+    if not known:
+        raise BadInput(f"a line of format {options.format} has no {named}", hint="choose another field for it")
+    return known
+
+
 def _fields(options: ImportOptions, field: str) -> tuple[str, ...]:
-    if options.format != "json" and field not in FIELDS[options.format]:
+    if options.format not in _DEFAULTS and field not in FIELDS[options.format]:
         has = ", ".join(FIELDS[options.format])
         raise BadInput(f"a line of format {options.format} has no {field!r:.80}", hint=f"it has {has}")
     return (field,)
@@ -77,7 +94,7 @@ def _fields(options: ImportOptions, field: str) -> tuple[str, ...]:
 
 def _distrust(options: ImportOptions) -> None:
     field = options.customer_field
-    theirs = field == "customer_id" if options.format == "billing" else _CLIENT_WRITTEN.fullmatch(field)
+    theirs = (_CLIENT_WRITTEN_IN.get(options.format) or _CLIENT_WRITTEN).fullmatch(field)
     if theirs and not options.trust_header_customer:
         raise BadInput(
             f"{field!r:.80} is what the client sends, so any client could bill another one",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 K = TypeVar("K")
@@ -63,6 +65,15 @@ def counter_delta(before: int | None, total: int) -> int:
     if before is None:
         return 0
     return total - before if total >= before else total
+
+
+def value_hash(metadata: str | None) -> bytes:
+    """What an event of a unique meter counts: the hash of ``value`` in its metadata. ValueError where there is none."""
+    found = json.loads(metadata or "{}")
+    value = found.get("value") if isinstance(found, dict) else None
+    if not isinstance(value, (str, int)) or isinstance(value, bool) or value == "":
+        raise ValueError(f"no value in {metadata!s:.80}")
+    return blake2b(f"{type(value).__name__}:{value}".encode(), digest_size=16).digest()
 
 
 class Window(NamedTuple):

@@ -133,6 +133,7 @@ class World:
     def __init__(self, path: Path, time: str = "2026-01-10T12:00:00Z", **settings: str) -> None:
         self.path = path
         self.clock = HandClock(time)
+        self.closed = False
         self.billing = nbilling.open(path, config=Config(settings), clock=self.clock)
         self.usage, self.quota = self.billing.usage, self.billing.quota
         self.plans, self.customers = self.billing.plans, self.billing.customers
@@ -197,6 +198,13 @@ class World:
         for one, other in pairwise(made):
             assert one[0] != other[0] or (one[2] <= other[1] and one[4] <= other[3])
 
+    def close(self) -> None:
+        """Checks once more and closes; a second time nothing."""
+        if not self.closed:
+            self.closed = True
+            self.check()
+            self.billing.close()
+
 
 @pytest.fixture(scope="session")
 def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -218,8 +226,7 @@ def new_world(tmp_path: Path, empty_ledger: Path) -> Iterator[Callable[..., Worl
 
     yield make
     for world in made:
-        world.check()
-        world.billing.close()
+        world.close()
 
 
 @pytest.fixture

@@ -493,6 +493,18 @@ def test_settling_without_the_present_lease_is_a_conflict_and_changes_nothing_bu
         second.settle(new, Delivered())
 
 
+def test_of_two_workers_that_read_the_same_message_one_gets_it(desk: Desk) -> None:
+    desk.queue("op")
+    first, second = desk.worker(), desk.worker()
+    row = first._next(2**63 - 1, False)
+    assert row is not None
+    lease = first.claim(row)
+    assert lease is not None
+    assert second.claim(row) is None
+    first.settle(lease, Retry("busy"))
+    assert second.claim(row) is None, "it was tried meanwhile and has to wait"
+
+
 def test_a_lease_that_ran_out_is_unknown_not_pending(desk: Desk) -> None:
     desk.queue("op")
     desk.lease(desk.worker(), "op")

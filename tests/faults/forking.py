@@ -212,12 +212,12 @@ def while_another_thread_is_in_a_long_query(ledger: Ledger) -> None:
     """The connection of that thread is locked in the child for ever: no use of the ledger there, and no hang."""
     put(ledger, "a")
     long = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n, t"
-    started = threading.Event()
+    running = threading.Event()
     connections: list[sqlite3.Connection] = []
 
     def query() -> None:
         connections.append(ledger.read())
-        started.set()
+        connections[0].set_progress_handler(running.set, 1000)
         try:
             connections[0].execute(long).fetchone()
         except sqlite3.OperationalError as error:
@@ -225,8 +225,7 @@ def while_another_thread_is_in_a_long_query(ledger: Ledger) -> None:
 
     thread = threading.Thread(target=query)
     thread.start()
-    started.wait()
-    threading.Event().wait(0.05)
+    running.wait()
     in_child(lambda: refused(lambda: put(ledger, "child")))
     connections[0].interrupt()
     thread.join()
