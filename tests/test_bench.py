@@ -185,5 +185,5 @@ def test_a_tiny_run_of_processes_counts_exactly(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(bench.processes, "THREADS", 2)
     monkeypatch.setattr(bench.processes, "SECONDS", 1)
     (result,) = bench.processes.run(bench.harness.Options(tmp_path, rounds=1, customers=3))
-    assert [ratio.name for ratio in result.ratios][0] == "rate of track / rate of own connections"
-    assert all(0 < ratio.median for ratio in result.ratios)
+    assert result.ratios[0].name == "rate of track / rate of own connections"
+    assert all(ratio.median > 0 for ratio in result.ratios)

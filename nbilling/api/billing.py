@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbilling.engine.discounts import Discounts
     from nbilling.engine.plans import Plans
     from nbilling.engine.quota import Quota
+    from nbilling.engine.taxes import Taxes
     from nbilling.engine.usage import UsageTracking
     from nbilling.model.config import Config
     from nbilling.store.database import Ledger
@@ -176,6 +177,13 @@ class Billing:
         from nbilling.engine.customers import Customers
 
         return self._room(Customers)
+
+    @property
+    def taxes(self) -> Taxes:
+        """Tax rates."""
+        from nbilling.engine.taxes import Taxes
+
+        return Taxes(self._core)
 
     @property
     def credits(self) -> Credits:

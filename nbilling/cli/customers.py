@@ -23,6 +23,7 @@ _FIELDS = {
     "region": "State or region.",
     "country": "Two capitals, ISO 3166, such as DE.",
     "vat-number": "VAT number.",
+    "tax-exempt": "Why this customer pays no tax, such as a certificate's number.",
     "buyer-reference": "What the buyer wants to read on invoices.",
     "currency": "ISO 4217, such as EUR.",
     "locale": "Language of documents, such as de or en_GB.",

@@ -22,6 +22,7 @@ _COMMANDS = {
     "discount": ("discounts", "discount", "Discount codes."),
     "invoice": ("invoices", "invoice", "Invoices: generate, finalise, print, pay."),
     "credit": ("credits", "credit", "Credit notes and balances."),
+    "tax": ("taxes", "tax", "Tax rates."),
     "shell": ("shell", "shell", "Bash modules: every command as a function."),
     "clock": ("ledger", "clock", "The test clock."),
     "config": ("ledger", "config", "Settings, and where each comes from."),

@@ -40,9 +40,9 @@ class Credits:
         reason: str = "",
         refund: str = "",
     ) -> dict[str, Any]:
-        """Takes back all that is left of an invoice, an ``amount`` before tax, or amounts of certain ``lines``.
+        """Takes back all that is left of an invoice, an ``amount``, or amounts of certain ``lines``, before tax.
 
-        Tax follows. What the customer has not paid yet it no longer owes; what it has paid goes to its balance, for the
+        Where prices contain their tax the amounts contain it too. Tax follows. What the customer has not paid yet it no longer owes; what it has paid goes to its balance, for the
         next invoice, or with ``refund`` (the method, free text) is noted as given back. Returns the credit note.
         """
         if amount is not None and lines:
@@ -70,12 +70,14 @@ class Credits:
     ) -> Credited:
         nets = [line.amount_minor - line.discount_minor for line in invoices.lines(db, invoice.id)]
         before = credits.credited_lines(db, invoice.id)
+        inclusive = any(tax.inclusive for tax in invoices.taxes(db, invoice.id))
         if lines:
             wanted = {place: parse_amount(value, invoice.currency) for place, value in lines.items()}
-            return line_credit(nets, before, invoice.tax_minor, wanted)
+            return line_credit(nets, before, invoice.tax_minor, wanted, inclusive=inclusive)
         if amount is not None:
-            return amount_credit(nets, before, invoice.tax_minor, parse_amount(amount, invoice.currency))
-        return whole_credit(nets, before, invoice.tax_minor)
+            minor = parse_amount(amount, invoice.currency)
+            return amount_credit(nets, before, invoice.tax_minor, minor, inclusive=inclusive)
+        return whole_credit(nets, before, invoice.tax_minor, inclusive=inclusive)
 
     def _issue(
         self, db: sqlite3.Connection, invoice: InvoiceRow, taken: Credited, reason: str, refund: str, now: int
@@ -171,7 +173,7 @@ def _shown(db: sqlite3.Connection, note: CreditNoteRow) -> dict[str, Any]:
         {
             "line": line.position,
             "description": line.description,
-            "amount": format_amount(line.net_minor, invoice.currency),
+            "amount": format_amount(line.amount_minor, invoice.currency),
         }
         for line in credits.lines(db, note.id)
     ]

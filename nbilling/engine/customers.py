@@ -31,7 +31,8 @@ class Customers:
 
     def create(self, customer_id: str, **fields: str) -> dict[str, Any]:
         """A new customer with some of ``name, company, email, phone, address_line1, address_line2, postal_code, city,
-        region, country, vat_number, buyer_reference, currency, locale, zone``. An id that exists is a Conflict."""
+        region, country, vat_number, tax_exempt, buyer_reference, currency, locale, zone``. An id that exists is a
+        Conflict."""
         valid_customer_id(customer_id)
         values = _checked(fields)
 

@@ -185,7 +185,10 @@ class LogRun:
         """Imports all lines."""
         for lines in raw.lists(BATCH_LINES):
             self.feed(lines, raw.consumed)
-        return self.finish(raw)
+        if not raw.stopped:
+            return self.finish(raw.rest, raw.consumed)
+        self.feed([], raw.consumed)
+        return self.report()._replace(unfinished=bool(raw.rest))
 
     def feed(self, lines: list[bytes], consumed: int) -> None:
         """Takes the next lines, which end ``consumed`` bytes from the beginning. An empty list: all is durable."""
@@ -199,14 +202,13 @@ class LogRun:
         if place is not None:
             self._state = self._state._replace(place=place._replace(fresh=True))
 
-    def finish(self, raw: RawLines) -> ImportReport:
+    def finish(self, rest: bytes, consumed: int) -> ImportReport:
         """Takes what stands behind the last line break, if it is a line, and imports what is left."""
-        last = None if raw.stopped else self._reader.read_rest(raw.rest)
+        last = self._reader.read_rest(rest)
         if last:
             self._held = self._held[0] + last[0], self._held[1] + last[1]
-        self._import(*self._held, [], (raw.consumed, self._reader.number))
-        self._held = [], []
-        return self.report()._replace(unfinished=bool(raw.rest) if raw.stopped else last is None)
+        self.feed([], consumed)
+        return self.report()._replace(unfinished=last is None)
 
     def report(self) -> ImportReport:
         """What came of it so far."""

@@ -76,6 +76,7 @@ class InvoiceDocuments:
                 for tax in invoices.taxes(db, invoice.id)
             ),
             tax_minor=invoice.tax_minor,
+            prices_include_tax=any(tax.inclusive for tax in invoices.taxes(db, invoice.id)),
             total_minor=invoice.total_minor,
             credit_applied_minor=invoice.applied_minor + invoice.credited_minor,
             paid_minor=invoice.paid_minor,

@@ -50,9 +50,10 @@ class Drafts:
         period = subscriptions.period(db, invoice.period)
         currency, lines = self._lines(db, row, invoice, period, now)
         lines, discount = _discounted(db, invoice, lines)
-        subtotal = sum(line.amount_minor for line in lines)
-        taxes = self._taxes.of_lines(customers.profile(db, row.id), lines)
+        taxes = self._taxes.of_lines(db, row.id, customers.profile(db, row.id), lines)
         tax = sum(rate.tax_minor for rate in taxes)
+        # Lines that contain their tax are gross; the subtotal is always before tax.
+        subtotal = sum(line.amount_minor for line in lines) - sum(rate.tax_minor for rate in taxes if rate.inclusive)
         fresh = invoice._replace(
             currency=currency, subtotal_minor=subtotal, discount_minor=discount, tax_minor=tax,
             total_minor=subtotal - discount + tax,

@@ -60,7 +60,7 @@ class InvoiceReports:
         minor = parse_amount(amount, currency)
         if minor < 0:
             raise BadInput(f"amount {amount!s:.60} is below 0", hint="give what is to be taxed")
-        return self._taxes.quote(profile, minor, currency)
+        return self._taxes.quote(db, row.id if row else 0, profile, minor, currency)
 
     def get_history(self, customer_id: str, months: int | str = 12) -> list[dict[str, Any]]:
         """The invoices made in the last months, newest first."""
@@ -106,6 +106,7 @@ class InvoiceReports:
                 "reason": tax.reason,
                 "taxable": format_amount(tax.taxable_minor, currency),
                 "tax": format_amount(tax.tax_minor, currency),
+                "inclusive": bool(tax.inclusive),
             }
             for tax in invoices.taxes(db, invoice.id)
         ]

@@ -11,7 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, TypeGuard
+from typing import BinaryIO, Protocol, TypeGuard, cast
 
 from nbilling.model.errors import BadInput
 from nbilling.rules.access_logs import MAX_LINE
@@ -27,6 +27,13 @@ _SPOOLED = 8 << 20
 _GZIP = b"\x1f\x8b\x08"
 Lines = BinaryIO | Iterable[bytes]
 Stop = Callable[[], bool]
+
+
+class Readable(Protocol):
+    """What can be read in blocks."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
 
 
 def is_stream(lines: object) -> TypeGuard[BinaryIO]:
@@ -48,7 +55,7 @@ class RawLines:
 
     def __init__(
         self,
-        lines: Lines,
+        lines: Lines | Readable,
         limit: int | None = None,
         *,
         stop: Stop | None = None,
@@ -84,7 +91,7 @@ class RawLines:
         if is_stream(self._lines):
             yield from self._split(self._unpacked(self._blocks(self._lines)))
             return
-        for line in self._lines:
+        for line in cast("Iterable[bytes]", self._lines):
             if not isinstance(line, bytes):
                 raise BadInput("a line of a log must be bytes", hint="open the file in binary mode")
             if self._asked_to_stop():

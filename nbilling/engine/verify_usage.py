@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from nbilling.engine.verify_context import NO_ROW, Context, date, hour
 from nbilling.model.clock import HOUR
 from nbilling.rules.verify import Tally, combine, value_hash
@@ -11,6 +13,7 @@ from nbilling.store.verify import Single, Sum
 
 _HOURS = 24
 _LATEST = 2**63 - 1
+V = TypeVar("V")
 Key = tuple[int, int, int, int]
 """``(bucket, customer, meter, dimension)``."""
 Value = tuple[int, int, int, bytes]
@@ -60,7 +63,8 @@ class UsageCheck:
         while h is not None:
             day = h // _HOURS
             self._flush(day - 1)
-            done += self._utc_day(max(day * _HOURS, context.since_h), min(day * _HOURS + _HOURS, _LATEST))
+            end = min(day * _HOURS + _HOURS, _LATEST)
+            done += self._utc_day(max(day * _HOURS, context.since_h), end)
             context.tell("usage", done, total)
             h = (
                 store.next_hour(self._db, min(day * _HOURS + _HOURS, _LATEST))
@@ -134,23 +138,18 @@ class UsageCheck:
             aggregation = context.meters[event.meter].aggregation
             series = event.customer, event.meter, event.dimension
             day = context.day(event.customer, event.at)
-            tally = Tally(event.amount, 1, event.at if aggregation == "last" else 0)
+            in_hour = in_day = Tally(event.amount, 1, event.at if aggregation == "last" else 0)
             if aggregation == "unique":
-                value = unique_value(self._context, event)
+                value = unique_value(context, event)
                 if value is None:
                     continue
-                place = event.h, event.customer, event.meter, value
-                tally = Tally(int(place not in seen), 1)
-                seen.add(place)
+                in_hour = _new(seen, (event.h, event.customer, event.meter, value))
+                if day is not None:
+                    in_day = _new(self._days.values.setdefault(day, set()), (event.customer, event.meter, value))
             key = event.h, *series
-            expected[key] = combine(aggregation, expected.get(key), tally)
-            if day is None:
-                continue
-            if aggregation == "unique":
-                values = self._days.values.setdefault(day, set())
-                tally = Tally(int((event.customer, event.meter, value) not in values), 1)
-                values.add((event.customer, event.meter, value))
-            self._days.add(day, aggregation, series, tally)
+            expected[key] = combine(aggregation, expected.get(key), in_hour)
+            if day is not None:
+                self._days.add(day, aggregation, series, in_day)
         return seen
 
     def _flush(self, before: int) -> None:
@@ -219,6 +218,13 @@ class UsageCheck:
                 NO_ROW if there else "a row",
                 "a row" if there else NO_ROW,
             )
+
+
+def _new(seen: set[V], value: V) -> Tally:
+    """One event with a value: it counts where its bucket had not seen that."""
+    known = value in seen
+    seen.add(value)
+    return Tally(0 if known else 1, 1)
 
 
 def unique_value(context: Context, event: Single) -> bytes | None:

@@ -50,7 +50,7 @@ class WindowCheck:
                     windows.append(Window(number, scope, opened_at, opened_seq, end_at))
             for stretch in _stretches(windows):
                 if not context.since or max(window.end_at for window in stretch) > context.since:
-                    self._check(customer, stretch)
+                    self._check(customer, stretch, windows)
 
     def _key(self, customer: int, scope: str, opened_at: int) -> str:
         return f"{self._context.customer(customer)}, {scope} opened {moment(opened_at)}"
@@ -64,8 +64,8 @@ class WindowCheck:
         period = subscriptions.period_holding(self._db, customer, day)
         return period.end_at if period else 0
 
-    def _check(self, customer: int, windows: list[Window]) -> None:
-        """Windows that follow one another without a gap."""
+    def _check(self, customer: int, windows: list[Window], others: list[Window]) -> None:
+        """Windows that follow one another without a gap. ``others``: all that the customer has."""
         start, end = min(window.opened_at for window in windows), max(window.end_at for window in windows)
         counted: dict[int, Counted] = {}
         values: dict[int, set[tuple[int, bytes]]] = {}
@@ -75,7 +75,7 @@ class WindowCheck:
         for window in windows:
             found, seen = self._stored(window)
             right, known = counted.get(window.id, {}), values.get(window.id, set())
-            if (right, known) == (found, seen) or self._was_longer(customer, window, windows, right, known):
+            if (right, known) == (found, seen) or self._was_longer(customer, window, others, right, known):
                 continue
             key = self._key(customer, window.scope, window.opened_at)
             for series in sorted(right.keys() | found.keys()):
@@ -113,7 +113,7 @@ class WindowCheck:
         return {key[2:]: Tally(*kept) for key, kept in rows.items()}, {value[2:] for value in seen}
 
     def _was_longer(
-        self, customer: int, window: Window, windows: list[Window], right: Counted, known: set[tuple[int, bytes]]
+        self, customer: int, window: Window, others: list[Window], right: Counted, known: set[tuple[int, bytes]]
     ) -> bool:
         """Whether the window holds what it did before a change of plan cut its period short.
 
@@ -125,7 +125,7 @@ class WindowCheck:
         if window.scope == _DAILY or day is None or not billing_store.is_cut(self._db, customer, day):
             return False
         stored = self._stored(window)
-        newer = [other for other in windows if other.scope == window.scope and other.id > window.id]
+        newer = [other for other in others if other.scope == window.scope and other.id > window.id]
         after = sorted(self._events(customer, window.end_at, window.end_at + 2 * DAY), key=lambda event: event.seq)
         counted, values = dict(right), set(known)
         for event in after:

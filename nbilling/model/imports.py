@@ -51,6 +51,29 @@ class ImportOptions(NamedTuple):
     name: str = ""
 
 
+ZONE_METERS: Mapping[str, str] = MappingProxyType(
+    {"requests": "zone_requests", "sent": "zone_sent", "received": "zone_received"}
+)
+"""The totals of a server zone, and the counter meters that they feed unless others are named."""
+
+
+class SampleOptions(NamedTuple):
+    """Whom to bill for which server zones of nginx's status, and what to count.
+
+    ``zone_map`` (zone to customer), or ``customer`` with the one ``zone`` that is theirs; without ``zone`` all are.
+    ``meters``: a total of the zone (``requests``, ``responses.2xx``) to the counter meter that it feeds. ``source``: the
+    server, where there are several: their totals must not be mixed. ``strict``: nothing is imported where one sample is
+    bad.
+    """
+
+    zone_map: Mapping[str, str] | None = None
+    customer: str = ""
+    zone: str = ""
+    meters: Mapping[str, str] = ZONE_METERS
+    source: str = ""
+    strict: bool = False
+
+
 class BadLine(NamedTuple):
     """A line that was not taken. ``number`` counts from 1; ``raw`` is without its line break and may be shortened."""
 
@@ -105,3 +128,21 @@ class ImportReport(NamedTuple):
     def rule(self) -> str:
         """What decided which log that is."""
         return self.parts[0].rule if self.parts else ""
+
+
+class SampleReport(NamedTuple):
+    """What came of an import of samples.
+
+    ``samples``: lines read. ``totals``: what they hold that has a customer: ``added``, ``duplicates`` and ``conflicts``
+    (recorded before with other content or for another customer). ``bad``: samples that were not taken. ``others``:
+    zones that nobody is billed for. ``missing``: zones that were named and are in no sample.
+    """
+
+    samples: int = 0
+    totals: int = 0
+    added: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    bad: int = 0
+    others: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()

@@ -43,6 +43,10 @@ REASONS = {
     "unknown_key": "the key is not in the key map",
     "unattributed": "the line names no customer",
     "conflict": "the line was imported before with other content or for another customer",
+    "too_long_sample": "the sample is longer than 4 MiB",
+    "zones": "the sample has no server zones that can be read",
+    "total": "a total is not a whole number from 0 to 2^63-1",
+    "server": "the sample is another server's",
 }
 """Why a line was not taken, by code."""
 

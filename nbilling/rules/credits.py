@@ -1,4 +1,7 @@
-"""Credit notes: what may be taken back of an invoice, line by line, and its tax."""
+"""Credit notes: what may be taken back of an invoice, line by line, and its tax.
+
+Amounts of lines are as the invoice has them: before tax, or with ``inclusive`` containing it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from nbilling.rules.tax import credited_tax
 
 
 class Credited(NamedTuple):
-    """What a credit note takes back: before tax by line (positions from 1), its tax, and both together."""
+    """What a credit note takes back: by line (positions from 1, in the line's own terms), before tax, and its tax."""
 
     lines: tuple[tuple[int, int], ...]
     net_minor: int
@@ -23,24 +26,33 @@ class Credited(NamedTuple):
         return self.net_minor + self.tax_minor
 
 
-def whole_credit(line_nets: Sequence[int], before: Mapping[int, int], tax_minor: int) -> Credited:
+def whole_credit(
+    line_nets: Sequence[int], before: Mapping[int, int], tax_minor: int, *, inclusive: bool = False
+) -> Credited:
     """All that is left of the invoice. With what was credited before it comes to exactly the invoice."""
     left = _left(line_nets, before)
     if not any(left.values()):
         raise Conflict("the invoice is credited in full already", hint="there is nothing left to take back")
-    return _credited(line_nets, before, {place: net for place, net in left.items() if net}, tax_minor)
+    return _credited(line_nets, before, {place: net for place, net in left.items() if net}, tax_minor, inclusive)
 
 
-def amount_credit(line_nets: Sequence[int], before: Mapping[int, int], tax_minor: int, net_minor: int) -> Credited:
+def amount_credit(
+    line_nets: Sequence[int], before: Mapping[int, int], tax_minor: int, net_minor: int, *, inclusive: bool = False
+) -> Credited:
     """An amount before tax, shared among the lines by what is left of each."""
     left = _left(line_nets, before)
     _check(net_minor, sum(left.values()))
     shares = dict(zip(left, allocate(net_minor, list(left.values())), strict=True))
-    return _credited(line_nets, before, {place: net for place, net in shares.items() if net}, tax_minor)
+    return _credited(line_nets, before, {place: net for place, net in shares.items() if net}, tax_minor, inclusive)
 
 
 def line_credit(
-    line_nets: Sequence[int], before: Mapping[int, int], tax_minor: int, amounts: Mapping[int, int]
+    line_nets: Sequence[int],
+    before: Mapping[int, int],
+    tax_minor: int,
+    amounts: Mapping[int, int],
+    *,
+    inclusive: bool = False,
 ) -> Credited:
     """Amounts before tax of certain lines."""
     left = _left(line_nets, before)
@@ -48,7 +60,7 @@ def line_credit(
         if place not in left:
             raise BadInput(f"the invoice has no line {place} to credit", hint="nbilling invoice show lists its lines")
         _check(net, left[place])
-    return _credited(line_nets, before, amounts, tax_minor)
+    return _credited(line_nets, before, amounts, tax_minor, inclusive)
 
 
 def _left(line_nets: Sequence[int], before: Mapping[int, int]) -> dict[int, int]:
@@ -67,7 +79,9 @@ def _check(net_minor: int, left: int) -> None:
         raise Conflict("that is more than is left of the invoice", hint="a credit is never above its invoice")
 
 
-def _credited(line_nets: Sequence[int], before: Mapping[int, int], now: Mapping[int, int], tax_minor: int) -> Credited:
-    net = sum(now.values())
-    tax = credited_tax(tax_minor, sum(line_nets), sum(before.values()), net)
-    return Credited(tuple(sorted(now.items())), net, tax)
+def _credited(
+    line_nets: Sequence[int], before: Mapping[int, int], now: Mapping[int, int], tax_minor: int, inclusive: bool
+) -> Credited:
+    taken = sum(now.values())
+    tax = credited_tax(tax_minor, sum(line_nets), sum(before.values()), taken)
+    return Credited(tuple(sorted(now.items())), taken - tax if inclusive else taken, tax)

@@ -4,8 +4,8 @@ Sources: "http-log structure" in hasura.io/docs/latest/deployment/logging for th
 ``server/src-lib/Hasura/Server/Logging.hs`` of github.com/hasura/graphql-engine (``HttpInfoLog``, ``OperationLog``) for
 which are always there. What follows from them:
 
-- ``user_vars`` are the session variables that Hasura itself worked out, from a token or a webhook. Only a server without
-  an admin secret takes them from headers that anybody may send, and then nobody is billed rightly.
+- ``user_vars`` are the session variables that Hasura itself worked out, from a token or a webhook. Only a server
+  without an admin secret takes them from headers that anybody may send, and then nobody is billed rightly.
 - ``request_id`` is what the client sent as ``X-Request-Id`` if it sent one, so it is no identity unless it is mapped.
 - On ``/v1/graphql`` the status is 200 whether or not the query failed. A query that failed was a request.
 - ``response_size`` is the length before compression.
@@ -34,8 +34,7 @@ DEFAULT_FIELDS: dict[str, tuple[str, ...]] = {
     "address": ("ip",),
     "host": (),
 }
-"""As :data:`nbilling.rules.json_logs.DEFAULT_FIELDS`. Fields of ``http_info`` and ``operation`` are named without these.
-"""
+"""As in ``json_logs``; the fields of ``http_info`` and of ``operation`` are named without these."""
 
 _TYPE = "http-log"
 _NANOSECOND = Decimal("1e-9")

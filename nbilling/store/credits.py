@@ -25,11 +25,12 @@ class CreditNoteRow(NamedTuple):
 
 
 class CreditLineRow(NamedTuple):
-    """What a credit note takes back of the invoice's line at ``position``, before tax."""
+    """What a credit note takes back of the invoice's line at ``position``, in the line's own terms: before tax, or
+    with it where prices contain it."""
 
     position: int
     description: str
-    net_minor: int
+    amount_minor: int
 
 
 _COLUMNS = ", ".join(CreditNoteRow._fields)
@@ -62,17 +63,17 @@ def of_invoice(db: sqlite3.Connection, invoice: int) -> list[CreditNoteRow]:
 def lines(db: sqlite3.Connection, credit_note: int) -> list[CreditLineRow]:
     """The lines of a credit note."""
     rows = db.execute(
-        "SELECT position, description, net_minor FROM credit_note_lines WHERE credit_note = ? ORDER BY position",
+        "SELECT position, description, amount_minor FROM credit_note_lines WHERE credit_note = ? ORDER BY position",
         (credit_note,),
     ).fetchall()
     return [CreditLineRow(*row) for row in rows]
 
 
 def credited_lines(db: sqlite3.Connection, invoice: int) -> dict[int, int]:
-    """What was credited of each line of an invoice so far, before tax."""
+    """What was credited of each line of an invoice so far, in the line's own terms."""
     return dict(
         db.execute(
-            """SELECT l.position, sum(l.net_minor) FROM credit_note_lines l
+            """SELECT l.position, sum(l.amount_minor) FROM credit_note_lines l
             JOIN credit_notes n ON n.id = l.credit_note WHERE n.invoice = ? GROUP BY l.position""",
             (invoice,),
         ).fetchall()

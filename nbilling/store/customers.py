@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 FIELDS = (
     "name", "company", "email", "phone", "address_line1", "address_line2", "postal_code", "city", "region", "country",
-    "vat_number", "buyer_reference", "currency", "locale", "zone",
+    "vat_number", "tax_exempt", "buyer_reference", "currency", "locale", "zone",
 )  # fmt: skip
 """The columns of a customer that people set."""
 

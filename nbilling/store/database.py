@@ -137,7 +137,7 @@ class Ledger:
             return writer
 
     def _open_reader(self) -> Reader:
-        refuse_after_fork(self._inode, self.path)
+        refuse_after_fork(self._real)
         try:
             reader = Reader(self._real)
         except sqlite3.Error as error:
@@ -151,7 +151,7 @@ class Ledger:
     def _refuse_if_unusable(self) -> None:
         if self._closed:
             raise closed(self.path)
-        refuse_after_fork(self._inode, self.path)
+        refuse_after_fork(self._real)
         if _inode(self.path) != self._inode:
             raise moved(self.path)
 

@@ -75,6 +75,8 @@ class TaxRow(NamedTuple):
     reason: str
     taxable_minor: int
     tax_minor: int
+    inclusive: int = 0
+    note: str = ""
 
 
 _COLUMNS = ", ".join(InvoiceRow._fields)
@@ -150,7 +152,7 @@ def write_lines(db: sqlite3.Connection, invoice: int, lines: Sequence[LineRow], 
         [(invoice, position, *line) for position, line in enumerate(lines, 1)],
     )
     db.executemany(
-        "INSERT INTO invoice_taxes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO invoice_taxes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(invoice, position, *tax) for position, tax in enumerate(taxes, 1)],
     )
 

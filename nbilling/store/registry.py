@@ -32,21 +32,21 @@ INHERITED_TIMEOUT = 1.0
 _pid = os.getpid()
 _guard = threading.RLock()
 _writers: dict[tuple[int, int], Writer] = {}
-_retired: set[Writer] = set()
-_unusable: set[tuple[int, int]] = set()
-_inherited: list[tuple[str, sqlite3.Connection]] = []
+_living: set[Writer] = set()  # those of _writers, and those whose connection is not closed yet
+_opened: set[str] = set()  # the real path of everything that was ever opened
+_unusable: set[str] = set()
+_inherited: list[sqlite3.Connection] = []
 
 
 class Reader:
     """A read-only connection of one thread. It is closed when the thread ends, as the thread's data goes."""
 
-    __slots__ = ("__weakref__", "connection", "path", "pid", "thread")
+    __slots__ = ("__weakref__", "connection", "pid")
 
     def __init__(self, path: str) -> None:
-        self.path = path
         self.pid = os.getpid()
-        self.thread = threading.get_ident()
         self.connection: sqlite3.Connection | None = None
+        _opened.add(path)
         self.connection = open_reader(path)
         _readers.add(self)
 
@@ -61,15 +61,15 @@ class Reader:
             self.close()
         elif self.connection is not None:
             # In a child, where Python discards the other threads before it calls _after_fork_in_child.
-            _inherited.append((self.path, self.connection))
+            _inherited.append(self.connection)
 
 
 _readers: WeakSet[Reader] = WeakSet()
 
 
-def refuse_after_fork(inode: tuple[int, int], path: str) -> None:
-    """Raise StorageError if this process inherited the ledger in a state that makes it unsafe here."""
-    if inode in _unusable or os.getpid() != _pid:
+def refuse_after_fork(path: str) -> None:
+    """Raise StorageError if this process inherited the ledger at this real path in a state that is unsafe here."""
+    if path in _unusable or os.getpid() != _pid:
         raise StorageError(
             f"this process was forked while {shown(path)} was in use, and cannot use it",
             hint="fork before threads or jobs use the ledger, or start processes with spawn or forkserver",
@@ -89,6 +89,8 @@ def acquire_writer(path: str) -> Writer:
         writer = _writers.get(inode)
         if writer is None or writer.broken is not None:
             writer = _writers[inode] = Writer(path, inode)
+            _living.add(writer)
+            _opened.add(writer.real_path)
         writer.references += 1
         return writer
 
@@ -101,31 +103,29 @@ def release_writer(writer: Writer) -> None:
         writer.references -= 1
         if writer.references > 0:
             return
-        _retired.add(writer)  # an interrupted close is repeated at exit
         for inode in [inode for inode, known in _writers.items() if known is writer]:
             del _writers[inode]
     writer.close()
-    _retired.discard(writer)
-
-
-def _all_writers() -> set[Writer]:
-    return _retired.union(_writers.values())
+    _living.discard(writer)  # or else, after an interrupt, it is closed at exit
 
 
 def _close_all() -> None:
-    for writer in _all_writers():
+    for writer in list(_living):
         if writer.pid == os.getpid():
             writer.close(EXIT_TIMEOUT)
 
 
 _held: list[Writer] = []
+_alone = True
 
 
 def _before_fork() -> None:
+    global _alone
     _guard.acquire()
-    _held[:] = _all_writers()
+    _held[:] = _living
     for writer in _held:
         writer.hold_for_fork()
+    _alone = threading.active_count() == 1
 
 
 def _after_fork_in_parent() -> None:
@@ -142,51 +142,49 @@ def _after_fork_in_child() -> None:
     global _guard, _pid
     _guard = threading.RLock()
     _pid = os.getpid()
-    writers, readers = _all_writers(), [reader for reader in _readers if reader.connection is not None]
-    _writers.clear()
-    _retired.clear()
     _held.clear()
-    paths = {writer.real_path for writer in writers} | {reader.path for reader in readers}
-    paths.update(path for path, _ in _inherited)
-    for writer in writers:
-        writer.abandon()
-    mine = threading.get_ident()
-    for reader in readers:
-        if reader.thread == mine:
-            reader.close()
-        elif reader.connection is not None:
-            _inherited.append((reader.path, reader.connection))
-            reader.connection = None
-    if _inherited:
-        # A thread that was in the middle of a query has left its connection locked: closing it waits for ever.
+    if not (_living or _readers or _inherited or _opened):
+        return
+    if _alone:
+        _close_inherited()
+    else:
+        # A thread of the parent that was just then inside SQLite has left locks of SQLite's behind that nobody will
+        # ever release. Whoever needs them waits for ever: not this thread.
         closer = threading.Thread(target=_close_inherited, name="nbilling-close", daemon=True)
         closer.start()
         closer.join(INHERITED_TIMEOUT)
-    _unusable.update(_still_open(paths))
+        if closer.is_alive():
+            _unusable.update(_opened)
+    _unusable.update(_still_open())
 
 
 def _close_inherited() -> None:
+    for writer in list(_living):
+        writer.abandon()
+    _living.clear()
+    _writers.clear()
+    for reader in list(_readers):
+        reader.close()
     while _inherited:
-        _inherited[-1][1].close()
-        _inherited.pop()
+        _inherited.pop().close()
 
 
-def _still_open(paths: set[str]) -> set[tuple[int, int]]:
-    """The inodes of those ledgers of which this process still has a descriptor. Knows nothing without ``/proc``."""
-    names = {f"{path}{suffix}": path for path in paths for suffix in ("", "-wal", "-shm")}
-    found: set[tuple[int, int]] = set()
+def _still_open() -> set[str]:
+    """Those ledgers of which this process still has a descriptor. Knows nothing without ``/proc``."""
+    names = {f"{path}{suffix}": path for path in _opened for suffix in ("", "-wal", "-shm")}
+    found: set[str] = set()
     try:
         descriptors = os.listdir("/proc/self/fd")
     except OSError:
         return found
     for descriptor in descriptors:
         try:
-            path = names.get(os.readlink(f"/proc/self/fd/{descriptor}"))
-            if path is not None:
-                ledger = os.stat(path)
-                found.add((ledger.st_dev, ledger.st_ino))
+            name = os.readlink(f"/proc/self/fd/{descriptor}")
         except OSError:
-            continue  # closed in the meantime, or the ledger is gone
+            continue  # that of the listing itself
+        path = names.get(name.removesuffix(" (deleted)"))
+        if path is not None:
+            found.add(path)
     return found
 
 

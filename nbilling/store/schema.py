@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from nbilling.store import alerts, imports, outbox
+from nbilling.store import alerts, imports, outbox, stripe_offline
 from nbilling.store.seed import insert_seed
 from nbilling.store.views import VIEWS, guards
 
@@ -34,6 +34,7 @@ TABLES = (
   region TEXT NOT NULL DEFAULT '',
   country TEXT NOT NULL DEFAULT '', -- ISO 3166-1 alpha-2
   vat_number TEXT NOT NULL DEFAULT '',
+  tax_exempt TEXT NOT NULL DEFAULT '', -- why no tax is charged; empty: it is
   buyer_reference TEXT NOT NULL DEFAULT '',
   currency TEXT NOT NULL DEFAULT '', -- ISO 4217; empty until the first invoice or paid plan fixes it
   locale TEXT NOT NULL DEFAULT 'en',
@@ -341,8 +342,25 @@ TABLES = (
   reason TEXT NOT NULL,
   taxable_minor INTEGER NOT NULL,
   tax_minor INTEGER NOT NULL,
+  inclusive INTEGER NOT NULL DEFAULT 0 CHECK (inclusive IN (0, 1)), -- 1: the lines contain it
+  note TEXT NOT NULL DEFAULT '', -- printed on the invoice
   PRIMARY KEY (invoice, position)
 ) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE tax_rates (
+  -- rates by place and kind of product, or of one customer; where none applies BILLING_TAX_RATE does
+  id INTEGER PRIMARY KEY,
+  label TEXT NOT NULL,
+  percent TEXT NOT NULL,
+  category TEXT NOT NULL, -- UNCL 5305
+  country TEXT NOT NULL, -- ISO 3166-1; empty: everywhere that has no rate of its own
+  region TEXT NOT NULL,
+  inclusive INTEGER NOT NULL CHECK (inclusive IN (0, 1)),
+  replaces INTEGER NOT NULL CHECK (replaces IN (0, 1)), -- instead of the country's rates, not on top
+  note TEXT NOT NULL,
+  customer INTEGER NOT NULL DEFAULT 0, -- customers.id that it is for; 0: everybody
+  created_at INTEGER NOT NULL,
+  UNIQUE (label, country, region, customer)
+) STRICT""",
     """CREATE TABLE number_series (
   -- the last number given in a series and year; advanced only in the commit that finalises
   series TEXT NOT NULL,
@@ -379,7 +397,7 @@ TABLES = (
   credit_note INTEGER NOT NULL REFERENCES credit_notes (id),
   position INTEGER NOT NULL, -- of the invoice's line
   description TEXT NOT NULL,
-  net_minor INTEGER NOT NULL CHECK (net_minor > 0),
+  amount_minor INTEGER NOT NULL CHECK (amount_minor > 0), -- as the line has it: with tax where prices contain it
   PRIMARY KEY (credit_note, position)
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE balance_movements (
@@ -413,6 +431,14 @@ TABLES = (
 
 def create(db: sqlite3.Connection) -> None:
     """Tables, views, and the seed's meters, default limits and plans."""
-    for statement in (*TABLES, *imports.SCHEMA, *outbox.SCHEMA, *alerts.SCHEMA, *VIEWS, *guards()):
+    for statement in (
+        *TABLES,
+        *imports.SCHEMA,
+        *outbox.SCHEMA,
+        *alerts.SCHEMA,
+        *stripe_offline.SCHEMA,
+        *VIEWS,
+        *guards(),
+    ):
         db.execute(statement)
     insert_seed(db, time.time_ns() // 1000)

@@ -114,9 +114,7 @@ def count(db: sqlite3.Connection, kind: str) -> int:
 
 def kept_answer(db: sqlite3.Connection, key: str) -> KeptAnswer | None:
     """The answer under an idempotency key."""
-    row = db.execute(
-        "SELECT request, status, body, created FROM stripe_offline_keys WHERE key = ?", (key,)
-    ).fetchone()
+    row = db.execute("SELECT request, status, body, created FROM stripe_offline_keys WHERE key = ?", (key,)).fetchone()
     return None if row is None else KeptAnswer(*row)
 
 

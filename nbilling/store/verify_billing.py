@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from nbilling.store.invoices import InvoiceRow, LineRow
+from nbilling.store.plans import PlanRow
 from nbilling.store.subscriptions import PeriodRow, SubscriptionRow
 
 
@@ -43,6 +44,18 @@ def period(db: sqlite3.Connection, number: int) -> tuple[PeriodRow, int] | None:
     """A period with its ``late``."""
     row = db.execute(f"SELECT {_PERIOD}, late FROM periods WHERE id = ?", (number,)).fetchone()
     return (PeriodRow(*row[:-1]), row[-1]) if row else None
+
+
+def plan(db: sqlite3.Connection, number: int) -> PlanRow | None:
+    """A version of a plan."""
+    row = db.execute(f"SELECT {', '.join(PlanRow._fields)} FROM plan_versions WHERE id = ?", (number,)).fetchone()
+    return PlanRow(*row) if row else None
+
+
+def subscription(db: sqlite3.Connection, number: int) -> SubscriptionRow | None:
+    """A subscription by its number."""
+    row = db.execute(f"SELECT {_SUBSCRIPTION} FROM subscription_records WHERE id = ?", (number,)).fetchone()
+    return SubscriptionRow(*row) if row else None
 
 
 def subscriptions_of(db: sqlite3.Connection, customer: int) -> list[SubscriptionRow]:

@@ -176,11 +176,17 @@ class Writer:
             return True
 
     def _withdraw(self, job: _Job) -> None:
-        """The caller was interrupted: settle what it left, take its job back or see it answered, choose a leader."""
+        """The caller was interrupted: take its job back, or see it answered; settle what it left; choose a leader."""
         if self._orphan:
             return
+        self._take_back(job)
+        with self._mutex:
+            taken = job in self._group
+        if self._leader and not taken:
+            return  # somebody is at work, and chooses the next
         with self._turn:
             self._repair()
+            self._lock.release()
             self._take_back(job)
             with self._mutex:
                 self._choose()

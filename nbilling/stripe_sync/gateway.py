@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from nbilling.model.errors import BadInput
-from nbilling.stripe_sync.library_errors import failure_of
 from nbilling.stripe_sync.ids import stripe_id
 from nbilling.stripe_sync.keys import Key
+from nbilling.stripe_sync.library_errors import failure_of
 
 if TYPE_CHECKING:
     import stripe
@@ -66,7 +66,7 @@ class Gateway:
         if self._made is None:
             import stripe
 
-            # Of the whole process, and off by default nowhere: it writes a file of its own and sends the machine's name.
+            # It is the whole process's, and on by default: it writes a file and sends what machine this is.
             stripe.enable_telemetry = False
             transport = self._transport or stripe.RequestsClient(timeout=TIMEOUT_SECONDS)
             self._made = stripe.StripeClient(
@@ -74,7 +74,7 @@ class Gateway:
                 stripe_version=API_VERSION,
                 http_client=transport,
                 max_network_retries=0,
-                **({"base_addresses": {"api": self._base}} if self._base else {}),
+                base_addresses={"api": self._base} if self._base else None,
             )
         return self._made.v1
 
@@ -196,7 +196,7 @@ class Gateway:
         return self._change(op, lambda v1, more: v1.subscriptions.update(id_, _marked(op, fields), more))
 
     def subscriptions(self, **filters: Any) -> Iterator[Object]:
-        """Subscriptions, newest first. ``filters``: ``customer``, ``status`` (``all`` for ended ones too), ``price``."""
+        """Subscriptions, newest first. ``filters``: ``customer``, ``price``, ``status`` (``all``: ended too)."""
         return self._pages(lambda v1, page: v1.subscriptions.list(page), filters)
 
     # -- invoices
@@ -269,9 +269,7 @@ class Gateway:
 
     def _change(self, op: Operation, call: Callable[[Any, dict[str, Any]], Any]) -> Object:
         if not (op.id and op.key and len(op.key) <= MAX_KEY and op.key.isascii() and op.key.isprintable()):
-            raise BadInput(
-                "an operation needs an id and a key", hint=f"use up to {MAX_KEY} printable ASCII characters"
-            )
+            raise BadInput("an operation needs an id and a key", hint=f"use up to {MAX_KEY} printable ASCII characters")
         return self._call(lambda v1: call(v1, {"idempotency_key": op.key}), changes=True)
 
     def _read(self, call: Callable[[Any], Any]) -> Object:
@@ -283,10 +281,11 @@ class Gateway:
             answer = call(v1).to_dict()
             if not isinstance(answer.get("object"), str):
                 raise ValueError("an answer that is no object of Stripe")
-        except Exception as error:  # what is not JSON, or JSON of another kind, makes the library fail in many ways
+        except Exception as error:  # noqa: BLE001 - what is no JSON object makes the library fail in many ways
             failure = failure_of(error, changes)
         else:
-            return exact(answer)
+            result: Object = exact(answer)
+            return result
         # Outside of the handler: the library's error holds headers and bodies, and would hang on as the context.
         raise failure
 

@@ -29,7 +29,8 @@ def stripe_id(value: object, kind: str) -> str:
     if isinstance(value, str) and _ID.fullmatch(value) and value.startswith(prefixes):
         return value
     raise BadInput(
-        f"{masked(shown(value))} is not the id of a Stripe {kind}", hint=f"such an id begins with {' or '.join(prefixes)}"
+        f"{masked(shown(value))} is not the id of a Stripe {kind}",
+        hint=f"such an id begins with {' or '.join(prefixes)}",
     )
 
 

@@ -80,9 +80,7 @@ def from_file(path: str | os.PathLike[str]) -> Key:
         if not stat.S_ISREG(found.st_mode):
             raise BadInput(f"the key file {name!r:.200} is not a regular file", hint="give the path of a file")
         if found.st_mode & 0o077 or found.st_uid not in (os.geteuid(), 0):
-            raise BadInput(
-                f"others can read the key file {name!r:.200}", hint="make it your own, and chmod 600"
-            )
+            raise BadInput(f"others can read the key file {name!r:.200}", hint="make it your own, and chmod 600")
         return _first_line(file.read(1000).decode("utf-8", "replace"))
 
 

@@ -45,6 +45,8 @@ class Receiver(ThreadingHTTPServer):
         self.injected: Counter[str] = Counter()
         self.effects: list[tuple[str, str, int]] = []
         self.keys: dict[str, bool] = {}
+        self.meeting: threading.Barrier | None = None  # so many requests must be here at once before any is answered
+        self.arrived = 0
 
     @property
     def address(self) -> str:
@@ -69,6 +71,11 @@ class Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key, operation = self.headers["Idempotency-Key"], self.path[1:]
+        with self.server.guard:
+            self.server.arrived += 1
+            meeting = self.server.meeting if self.server.arrived <= 2 else None
+        if meeting is not None:
+            meeting.wait(60)
         with self.server.guard:
             fault = self.server.fault("POST")
             if not fault or fault.startswith("effect") or fault == "pin":
@@ -166,13 +173,15 @@ def test_a_thousand_faults_leave_each_effect_once_and_in_order(
     queue(world, 250, 25)
     handler = child.HttpPost(receiver.address)
     workers = [Worker(world.billing._core, dict.fromkeys(KINDS, handler)) for _ in range(2)]
-    while open_messages(world):
+    for _ in range(90):
+        if not open_messages(world):
+            break
         threads = [threading.Thread(target=worker.run) for worker in workers]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(120)
-        world.clock.at += MINUTE
+        world.clock.at += HOUR + MINUTE
     assert receiver.injected.total() >= 1000
     assert all(receiver.injected[kind] >= 10 for kind in FAULTS)
     assert_each_once_and_in_order(world, receiver, 250, 25)
@@ -186,7 +195,9 @@ def run_child(world: Any, receiver: Receiver, lives_for: int) -> subprocess.Pope
 def test_a_worker_killed_after_the_send_leaves_one_effect(world: Any, receiver: Receiver) -> None:
     queue(world, 30, 5)
     killed = 0
-    while open_messages(world):
+    for _ in range(100):
+        if not open_messages(world):
+            break
         killed += run_child(world, receiver, lives_for=2).wait(60) == -9
         world.clock.at += 6 * MINUTE
     assert killed >= 10
@@ -205,6 +216,8 @@ def test_a_killed_worker_and_a_forgotten_key_leave_one_effect(world: Any, receiv
 
 
 def test_several_processes_at_once_send_each_message_once_and_in_order(world: Any, receiver: Receiver) -> None:
+    """The first two requests wait for one another, so at least two processes are at it."""
+    receiver.meeting = threading.Barrier(2)
     queue(world, 120, 12)
     children = [run_child(world, receiver, lives_for=0) for _ in range(3)]
     assert [one.wait(120) for one in children] == [0, 0, 0]

@@ -391,6 +391,34 @@ def again_and_again(ledger: Ledger) -> None:
     expect(keys(ledger), {*written, *(f"child/{n}" for n in range(30))})
 
 
+def again_and_again_with_readers(ledger: Ledger) -> None:
+    """The same with threads that read all the time. A child may be refused the ledger then, but it does not hang."""
+    stop = threading.Event()
+    put(ledger, "before")
+
+    def read() -> None:
+        while not stop.is_set():
+            keys(ledger)
+
+    def use() -> None:
+        try:
+            put(ledger, f"child/{os.getpid()}")
+        except StorageError as error:
+            expect("was forked while" in str(error), True)
+        else:
+            expect("before" in keys(ledger), True)
+
+    threads = [threading.Thread(target=read, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        in_child(use)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    put(ledger, "after")
+
+
 STATES = (
     idle,
     never_written,
@@ -408,6 +436,7 @@ STATES = (
     the_child_outlives_its_parent,
     a_pool,
     again_and_again,
+    again_and_again_with_readers,
 )
 
 

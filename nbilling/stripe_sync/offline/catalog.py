@@ -67,7 +67,10 @@ def price_create(world: World, params: Object) -> Object:
     lookup = params.get("lookup_key")
     if lookup and any(one["lookup_key"] == lookup for one in world.all("price")):
         raise ApiError(
-            400, f"A price (`{lookup}`) already uses that lookup key.", code="resource_already_exists", param="lookup_key"
+            400,
+            f"A price (`{lookup}`) already uses that lookup key.",
+            code="resource_already_exists",
+            param="lookup_key",
         )
     if "product" in params:
         product = world.refer("product", params["product"], "product")

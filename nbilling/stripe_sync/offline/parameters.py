@@ -1,4 +1,4 @@
-"""Parameters are checked against the TypedDicts that the library ships: what the pinned version does not know is refused.
+"""Parameters, checked against the TypedDicts that the library ships: what the version does not know is refused.
 
 Stripe checks names, whole numbers, booleans and enumerations before anything runs; so does this.
 """
@@ -57,7 +57,8 @@ def _value(value: Any, annotation: str, classes: list[Any], param: str) -> Any:
             ]
         if "Dict[" in annotation:
             return {
-                key: _checked(item, below, f"{param}[{key}]") if below and isinstance(item, dict)
+                key: _checked(item, below, f"{param}[{key}]")
+                if below and isinstance(item, dict)
                 else _leaf(item, "", f"{param}[{key}]")
                 for key, item in value.items()
             }

@@ -128,7 +128,9 @@ def method_detach(world: World, params: Object, method_id: str) -> Object:
     """POST /v1/payment_methods/{id}/detach"""
     method = world.get("payment_method", method_id, "payment_method")
     if method["customer"] is None:
-        raise ApiError(400, "The payment method you provided is not attached to a customer so detachment is impossible.")
+        raise ApiError(
+            400, "The payment method you provided is not attached to a customer so detachment is impossible."
+        )
     customer = world.find("customer", method["customer"])
     if customer and not customer.get("deleted") and _default(customer) == method_id:
         before = copy.deepcopy(customer)

@@ -21,7 +21,7 @@ class Reply(NamedTuple):
 
 
 class ApiError(Exception):
-    """An error of the API. ``kept``: it is the answer to its idempotency key from then on."""
+    """An error of the API. ``kept``: it answers its idempotency key from then on. ``undo``: nothing was done."""
 
     def __init__(
         self,
@@ -33,12 +33,14 @@ class ApiError(Exception):
         kind: str = "invalid_request_error",
         decline_code: str = "",
         kept: bool = True,
+        undo: bool = True,
         headers: dict[str, str] | None = None,
         **more: Any,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.kept = kept
+        self.undo = undo
         self.headers = headers or {}
         told = {"code": code, "decline_code": decline_code, "message": message, "param": param, "type": kind, **more}
         self.body: dict[str, Any] = {"error": {key: value for key, value in told.items() if value != ""}}

@@ -23,7 +23,6 @@ _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
 
-
 @cache
 def fixtures(name: str) -> Any:
     """A file of ``stripe_sync/fixtures``."""
@@ -79,7 +78,7 @@ class World:
         return obj
 
     def save(self, obj: Object, event: str = "", before: Object | None = None, *, due: int = NEVER) -> Object:
-        """A changed object. ``before``: as it was, for the event's ``previous_attributes``; nothing changed: no event."""
+        """A changed object. ``before``: as it was, for the event's ``previous_attributes``. No change, no event."""
         previous = None if before is None else _changes(shapes.public(before), shapes.public(obj))
         listed = not obj.get("deleted") and not (obj["object"] == "payment_method" and not obj["customer"])
         stripe_offline.put(self.db, obj, owner=obj.get("customer") or "", due=due, listed=listed)
@@ -89,9 +88,8 @@ class World:
 
     def tell(self, kind: str, obj: Object, previous: Object | None = None) -> None:
         """Records an event."""
-        event = shapes.event(
-            new_id("evt", 24), self.now, kind, shapes.public(obj), previous, self._request_id, self._key, self._api_version
-        )
+        subject, request = shapes.public(obj), (self._request_id, self._key)
+        event = shapes.event(new_id("evt", 24), self.now, kind, subject, previous, request, self._api_version)
         stripe_offline.put(self.db, event)
 
     def all(self, kind: str, owner: str = "") -> Iterator[Object]:
@@ -192,8 +190,10 @@ def _changes(before: Object, after: Object) -> Object:
         new = after.get(key)
         if old == new:
             continue
-        nested = isinstance(old, dict) and isinstance(new, dict) and key not in ("items", "lines")
-        changes[key] = _changes(old, new) if nested else old
+        if isinstance(old, dict) and isinstance(new, dict) and key not in ("items", "lines"):
+            changes[key] = _changes(old, new)
+        else:
+            changes[key] = old
     for key in after.keys() - before.keys():
         changes[key] = None
     return changes

@@ -1,0 +1,199 @@
+"""Verifies the lines of finalised invoices: each is rated again from its stored usage, plan and share of the period."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+
+from nbilling.engine.prices import price_model
+from nbilling.engine.verify_context import Context, span
+from nbilling.engine.verify_plans import PlanBook
+from nbilling.rules.invoices import Line, Metered, Part, charges
+from nbilling.store import quota
+from nbilling.store import verify_billing as billing_store
+from nbilling.store.invoices import InvoiceRow, LineRow
+from nbilling.store.subscriptions import SubscriptionRow
+
+Span = tuple[int, int, int]
+"""``(start_day, end_day, plan)`` of a part of a period."""
+Standing = Mapping[str, tuple[int, int]]
+"""By invoice id, the numbers in the audit trail between which a finalised invoice stood."""
+
+
+class LinesCheck:
+    """Invoice by invoice."""
+
+    def __init__(self, context: Context, book: PlanBook, standing: Standing) -> None:
+        self._context = context
+        self._db = context.db
+        self._book = book
+        self._standing = standing
+        self.unsure = 0
+        """Lines whose allowance rests on a limit of the customer's own, which may have changed since."""
+
+    def check(self, key: str, invoice: InvoiceRow, held: SubscriptionRow, lines: list[LineRow]) -> None:
+        """All lines of a finalised invoice; those written by hand are compared elsewhere."""
+        own = {(meter, period) for meter, period, _ in quota.own(self._db, invoice.customer)}
+        limited = {meter for meter, _ in own}
+        for position, line in enumerate(lines, 1):
+            name = f"{key}, line {position}"
+            with self._context.unit("invoice_lines", name):
+                if line.kind != "manual":
+                    self._line(name, invoice, held, line, line.meter in limited)
+
+    # --- The parts of the period ----------------------------------------------------------------------------------
+
+    def spans(self, key: str, invoice: InvoiceRow, held: SubscriptionRow, lines: list[LineRow]) -> list[Span]:
+        """The parts that the invoice bills, each by the plan that was in force when it was finalised.
+
+        A finding where the fees are not of these parts. Of a change in the very instant of finalising it is not
+        known which came first.
+        """
+        fees = [(line.start_day, line.end_day, line.plan) for line in lines if line.kind == "fee"]
+        phases = billing_store.phases_of(self._db, held.id)
+        known: list[Span] = []
+        for last in (invoice.finalized_at, invoice.finalized_at - 1):
+            there = [(day, plan) for _, day, plan, changed_at in phases if changed_at <= last]
+            known = self._parts(there, invoice.start_day, invoice.end_day)
+            if fees == [part for part in known if len(known) == 1 or self._book.plan(part[2]).price_minor]:
+                break
+        else:
+            self._context.wrong("invoice_lines", f"{key}, fees", self._shown(known), self._shown(fees))
+        for position, line in enumerate(lines, 1):
+            if line.kind == "usage" and (line.start_day, line.end_day, line.plan) not in known:
+                part = (line.start_day, line.end_day, line.plan)
+                self._context.wrong(
+                    "invoice_lines", f"{key}, line {position}, part", self._shown(known), self._shown([part])
+                )
+        return known
+
+    def _parts(self, phases: list[tuple[int, int]], start: int, end: int) -> list[Span]:
+        """A plan without proration rates the whole that it ends."""
+        last_of_day = dict(sorted(phases, key=lambda phase: phase[0]))  # of several on one day the last one holds
+        days = [*last_of_day, end]
+        parts = [
+            (max(day, start), min(until, end), plan)
+            for (day, plan), until in zip(last_of_day.items(), days[1:], strict=True)
+            if max(day, start) < min(until, end)
+        ]
+        if parts and self._book.plan(parts[-1][2]).proration == "none":
+            return [(start, end, parts[-1][2])]
+        return parts
+
+    def _shown(self, parts: list[Span]) -> str:
+        return "; ".join(f"{self._book.plan(plan).plan_id} {span(start, end)}" for start, end, plan in parts) or "none"
+
+    # --- Rating ---------------------------------------------------------------------------------------------------
+
+    def _line(self, name: str, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow, own_limit: bool) -> None:
+        context = self._context
+        if line.kind == "late_usage":
+            period = billing_store.period(self._db, line.period)
+            if period is None or period[0].customer != invoice.customer or period[0].end_day > invoice.start_day:
+                context.wrong("invoice_lines", f"{name}, period", "an earlier one of the customer", line.period)
+                return
+            late = billing_store.subscription(self._db, period[0].subscription)
+            held = late or held
+        elif not context.equal("invoice_lines", f"{name}, period", invoice.period, line.period):
+            return
+        if not own_limit and line.kind != "fee":
+            self._allowance(name, held, line)
+        self.unsure += int(own_limit and line.kind != "fee")
+        context.equal(
+            "invoice_lines", f"{name}, currency of its plan", invoice.currency, self._book.plan(line.plan).currency
+        )
+        rated = self._rated(name, invoice, held, line)
+        if rated is None:
+            return
+        quantity, amount = rated.quantity, rated.amount_minor
+        if line.kind == "late_usage":
+            before = self._billed_before(invoice, line)
+            quantity -= sum((Fraction(earlier.quantity) for earlier in before), Fraction(0))
+            amount -= sum(earlier.amount_minor for earlier in before)
+        context.equal("invoice_lines", f"{name}, amount_minor", amount, line.amount_minor)
+        context.equal("invoice_lines", f"{name}, quantity", quantity, Fraction(line.quantity))
+        if Fraction(line.usage or 0) or line.kind != "late_usage":  # corrected to nothing: as it was billed first
+            context.equal("invoice_lines", f"{name}, unit", rated.unit, line.unit)
+            context.equal("invoice_lines", f"{name}, unit_price", _number(rated.unit_price), _number(line.unit_price))
+
+    def _share(self, held: SubscriptionRow, line: LineRow) -> Fraction:
+        if self._book.plan(line.plan).proration == "none":
+            return Fraction(1)
+        start, end = self._book.full_span(held, line.start_day)
+        return Fraction(line.end_day - line.start_day, end - start)
+
+    def _rated(self, name: str, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow) -> Line | None:
+        """The line as the rules make it from what it says of usage and allowance; None after a finding."""
+        plan, share = self._book.plan(line.plan), self._share(held, line)
+        metered: tuple[Metered, ...] = ()
+        if line.kind != "fee":
+            meter = self._context.meters[line.meter]
+            price = self._book.prices(line.plan).get(line.meter)
+            limit = Fraction(line.included) / share if line.included else None
+            if limit is not None and limit.denominator != 1:
+                self._context.wrong("invoice_lines", f"{name}, included", "a whole limit's share", line.included)
+                return None
+            metered = (
+                Metered(
+                    meter=meter.id,
+                    name=meter.name,
+                    unit=meter.unit,
+                    scale=meter.scale,
+                    gauge=meter.kind == "gauge",
+                    usage=Fraction(line.usage),
+                    limit=None if limit is None else int(limit),
+                    model=price_model(price),
+                    priced_unit=price.unit if price else meter.unit,
+                    allowance=price.allowance if price else "limit",
+                ),
+            )
+        part = Part(
+            plan=plan.id,
+            plan_name=plan.name,
+            price_minor=plan.price_minor,
+            interval=plan.interval_unit,
+            start_day=line.start_day,
+            end_day=line.end_day,
+            share=share,
+            metered=metered,
+        )
+        lines = [rated for rated in charges([part], invoice.currency) if (rated.kind == "fee") == (line.kind == "fee")]
+        if lines:
+            return lines[0]
+        if line.kind == "late_usage":  # corrected to nothing
+            return _nothing(line)
+        self._context.wrong("invoice_lines", f"{name}, usage", "usage", line.usage)
+        return None
+
+    def _allowance(self, name: str, held: SubscriptionRow, line: LineRow) -> None:
+        """Without limits of its own a customer has its plan's."""
+        price = self._book.prices(line.plan).get(line.meter)
+        limit = self._book.included(line.plan).get(line.meter)
+        right = None if limit is None else limit * self._share(held, line)
+        if price is not None and price.allowance == "none":
+            right = Fraction(0)
+        found = Fraction(line.included) if line.included else None
+        self._context.equal("invoice_lines", f"{name}, included", right, found)
+
+    def _billed_before(self, invoice: InvoiceRow, line: LineRow) -> list[LineRow]:
+        """What the invoices that stood when this one was finalised said of the same part of the period."""
+        now = self._standing.get(invoice.invoice_id, (0, 0))[0]
+        found = billing_store.lines_of_series(self._db, line.period, line.meter, line.plan, line.start_day)
+        return [
+            earlier
+            for invoice_id, earlier in found
+            if invoice_id in self._standing and self._standing[invoice_id][0] < now < self._standing[invoice_id][1]
+        ]
+
+
+def _nothing(line: LineRow) -> Line:
+    return Line(
+        kind=line.kind, description="", detail="", meter=line.meter, meter_name="", plan=line.plan,
+        start_day=line.start_day, end_day=line.end_day, usage=Fraction(0), included=None, quantity=Fraction(0),
+        unit="", unit_price="", amount_minor=0,
+    )  # fmt: skip
+
+
+def _number(text: str) -> Decimal | None:
+    return Decimal(text) if text else None
