@@ -55,10 +55,11 @@ class BulkTracking:
         self._accounts = accounts
         self._recorder = recorder
         self._good_ids: set[str] = set()
+        self._good_texts: dict[str, str | None] = {}
 
     def track_many(
         self,
-        events: Iterable[UsageEvent | Mapping[str, Any] | NbillingError],
+        events: Iterable[UsageEvent | Mapping[str, Any] | BadInput],
         *,
         batch: int = BATCH,
         on_bad: Callable[[BadEvent], None] | None = None,
@@ -67,46 +68,105 @@ class BulkTracking:
         """Records many events, ``batch`` a commit; each batch is durable before the next one is read.
 
         Without ``on_bad`` the first event that is wrong raises, and nothing of its batch is recorded; with it, it is
-        called for each of them and the others go on. Events with an id or a time may be sent again: known ones are
-        counted as duplicates. An event that could not even be read may be given as its error.
+        called for each of them and the others go on. An event with an id may be sent again: it is counted as a
+        duplicate; one without is another event each time. An event that could not even be read may be given as its
+        error.
         """
-        report = BulkReport()
-        pending: list[_Checked] = []
-        read = bad = 0
-        for number, event in enumerate(events, 1):
-            read = number
-            try:
-                pending.append(self._check(number, event))
-            except NbillingError as error:
-                if on_bad is None:
-                    raise type(error)(f"event {number}: {error.message}", hint=error.hint) from None
-                on_bad(BadEvent(number, error.code, error.message))
-                bad += 1
-            if len(pending) >= batch:
-                report = self._record(pending, report, on_bad)._replace(events=read)
-                pending = []
-                if progress is not None:
-                    progress(report._replace(bad=report.bad + bad))
-        if pending:
-            report = self._record(pending, report, on_bad)
-        return report._replace(events=read, bad=report.bad + bad)
+        whole(batch, "batch", minimum=1)
+        return self._track(events, batch, on_bad, progress)
 
     def import_events(
         self,
-        lines: Iterable[bytes],
+        lines: BinaryIO | Iterable[bytes],
         format: str,
         *,
         customer: str = "",
+        strict: bool = False,
         on_bad: Callable[[BadEvent], None] | None = None,
         progress: Callable[[BulkReport], None] | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> BulkReport:
-        """Records events from lines of ``ndjson`` or ``csv``. ``customer``: whose they are where a line says nothing.
+        """Records events from lines of ``ndjson`` or ``csv``: a file, a pipe (what was read of it is durable within
+        about a second), or an iterable. ``customer``: whose they are where a line says nothing.
 
-        Numbers of bad events count events, not lines: empty lines and a CSV's header are left out.
+        ``strict``: all of it is checked first, and nothing is recorded where one event is bad. Otherwise as
+        :meth:`track_many`. Numbers of bad events count events, not lines: empty lines and a CSV's header are left out.
+        ``stop`` is asked now and then whether to end.
         """
         choice(format, "format", FORMATS)
-        events = ndjson_events(lines, customer) if format == "ndjson" else csv_events(lines, customer)
-        return self.track_many(events, on_bad=on_bad, progress=progress)
+        if customer:
+            valid_customer_id(customer)
+        read = ndjson_events if format == "ndjson" else csv_events
+        if not strict:
+            return self._track(read(_lines(RawLines(lines, stop=stop)), customer), BATCH, on_bad, progress)
+        with rereadable(lines) as stream:
+            start = stream.tell()
+            raw = RawLines(stream, stop=stop)
+            self._check_all(read(_lines(raw), customer))
+            stream.seek(start)
+            raw = RawLines(stream, raw.consumed, stop=stop)
+            return self._track(read(_lines(raw), customer), BATCH, None, progress)
+
+    def _check_all(self, events: Iterable[Event]) -> None:
+        latest = self._core.now(self._core.read())
+        for event in self._checked(events, None):
+            if event is not None and event.at is not None:
+                _in_time(event, latest)
+
+    def _track(
+        self,
+        events: Iterable[UsageEvent | Event],
+        batch: int,
+        on_bad: Callable[[BadEvent], None] | None,
+        progress: Callable[[BulkReport], None] | None,
+    ) -> BulkReport:
+        report = BulkReport()
+        bad = 0
+
+        def refuse(event: BadEvent) -> None:
+            nonlocal bad
+            bad += 1
+            assert on_bad is not None
+            on_bad(event)
+
+        tell = refuse if on_bad is not None else None
+        pending: list[_Checked] = []
+        read = 0
+        for event in self._checked(events, tell):
+            if event is not None:
+                pending.append(event)
+                read = event.number
+                if len(pending) < batch:
+                    continue
+            if pending:
+                added, known = self._record(pending, tell)
+                report = BulkReport(read, report.added + added, report.duplicates + known, bad)
+                pending = []
+                if progress is not None:
+                    progress(report)
+        if pending:
+            added, known = self._record(pending, tell)
+            report = BulkReport(read, report.added + added, report.duplicates + known, bad)
+        return report._replace(events=report.added + report.duplicates + bad, bad=bad)
+
+    def _checked(
+        self, events: Iterable[UsageEvent | Event], refuse: Callable[[BadEvent], None] | None
+    ) -> Iterator[_Checked | None]:
+        """The events whose values are right; None for silence. What is wrong is refused, or raises."""
+        number = 0
+        for event in events:
+            if event is QUIET:
+                yield None
+                continue
+            number += 1
+            try:
+                checked = self._check(number, event)
+            except BadInput as error:
+                if refuse is None:
+                    raise _numbered(error, number) from None
+                refuse(BadEvent(number, error.code, error.message))
+            else:
+                yield checked
 
     def _check(self, number: int, event: UsageEvent | Mapping[str, Any] | NbillingError) -> _Checked:
         if isinstance(event, NbillingError):

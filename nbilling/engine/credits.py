@@ -42,8 +42,9 @@ class Credits:
     ) -> dict[str, Any]:
         """Takes back all that is left of an invoice, an ``amount``, or amounts of certain ``lines``, before tax.
 
-        Where prices contain their tax the amounts contain it too. Tax follows. What the customer has not paid yet it no longer owes; what it has paid goes to its balance, for the
-        next invoice, or with ``refund`` (the method, free text) is noted as given back. Returns the credit note.
+        Where prices contain their tax the amounts contain it too. Tax follows. What the customer has not paid yet it no
+        longer owes; what it has paid goes to its balance, for the next invoice, or with ``refund`` (the method, free
+        text) is noted as given back. Returns the credit note.
         """
         if amount is not None and lines:
             raise BadInput("a credit is of an amount or of lines", hint="give one of the two")

@@ -14,7 +14,7 @@ from nbilling.model.money import currency as currency_of
 from nbilling.model.money import format_amount
 from nbilling.model.periods import day_start, to_date
 from nbilling.model.text import whole
-from nbilling.rules.invoices import decimal_text, quantity_text
+from nbilling.rules.line_texts import LANGUAGES, decimal_text, quantity_text
 from nbilling.rules.pricing import rate
 from nbilling.store import customers, discounts, gauges, invoices, plans, subscriptions, usage
 from nbilling.store.invoices import InvoiceRow, LineRow
@@ -79,9 +79,13 @@ class Explanations:
         row = customers.get(db, invoice.customer)
         used = Fraction(line.usage)
         result["plan"] = f"{plan.plan_id} version {plan.version}"
-        result["steps"].append(f"{quantity_text(used, meter.unit, meter.scale)} by the meter {meter.name}")
+        result["steps"].append(
+            f"{quantity_text(used, meter.unit, meter.scale, LANGUAGES['en'])} by the meter {meter.name}"
+        )
         if line.included:
-            result["steps"].append(f"{quantity_text(Fraction(line.included), meter.unit, meter.scale)} included")
+            result["steps"].append(
+                f"{quantity_text(Fraction(line.included), meter.unit, meter.scale, LANGUAGES['en'])} included"
+            )
         elif price is not None and price.allowance == "limit":
             result["steps"].append("no limit is set, so nothing lies above it")
         per = Fraction(getattr(model, "per", 1)) if model is not None else Fraction(1)

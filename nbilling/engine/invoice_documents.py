@@ -20,8 +20,8 @@ from nbilling.model.documents import (
 from nbilling.model.money import currency as currency_of
 from nbilling.model.money import round_half_away
 from nbilling.model.periods import local_day, to_date
-from nbilling.rules.invoices import meter_label
-from nbilling.store import customers, discounts, invoices, usage
+from nbilling.rules.line_texts import LineTexts, meter_label, texts_for, unit_label, usage_detail
+from nbilling.store import customers, discounts, invoices, plans, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import InvoiceRow
 from nbilling.store.usage import DAILY
@@ -46,6 +46,7 @@ class InvoiceDocuments:
         draft = invoice.status == "draft"
         profile = customers.profile(db, row.id) if draft else json.loads(invoice.buyer)
         seller = {} if draft else json.loads(invoice.seller)
+        texts = texts_for(profile["locale"])
         paid = [at for _, _, _, at in invoices.payments(db, invoice.id)]
         return InvoiceDocument(
             status=_status(invoice, self._core.now(db)),
@@ -60,7 +61,7 @@ class InvoiceDocuments:
             buyer_reference=profile["buyer_reference"],
             currency=invoice.currency,
             currency_exponent=currency_of(invoice.currency).exponent,
-            lines=tuple(_line(line) for line in invoices.lines(db, invoice.id)),
+            lines=tuple(self._line(db, line, texts) for line in invoices.lines(db, invoice.id)),
             discounts=tuple(
                 DiscountLine(found.label, found.amount_minor) for found in discounts.on_invoice(db, invoice.id)
             ),
@@ -86,8 +87,47 @@ class InvoiceDocuments:
             notes_markdown=config.invoice_notes if draft else invoice.notes,
             locale=profile["locale"],
             page_size=config.page_size,  # type: ignore[arg-type]
-            usage=tuple(self._usage(db, row, invoice)),
+            usage=tuple(self._usage(db, row, invoice, texts)),
         )
+
+    def _line(self, db: sqlite3.Connection, line: invoices.LineRow, texts: LineTexts) -> DocumentLine:
+        description, detail = self._texts(db, line, texts)
+        return DocumentLine(
+            description=description,
+            detail=detail,
+            amount_minor=line.amount_minor,
+            quantity=_decimal(Fraction(line.quantity), 6),
+            unit=unit_label(line.unit, texts),
+            unit_price=Decimal(line.unit_price) if line.unit_price else None,
+            period_start=to_date(line.start_day),
+            period_end=to_date(line.end_day),
+        )
+
+    def _texts(self, db: sqlite3.Connection, line: invoices.LineRow, texts: LineTexts) -> tuple[str, str]:
+        """Description and detail in the customer's language, from the same figures as the stored ones."""
+        if line.kind == "fee":
+            share, days = Fraction(line.quantity), line.end_day - line.start_day
+            detail = "" if share == 1 else texts.days.format(part=days, whole=days / share)
+            return texts.fee.format(plan=plans.version(db, line.plan).name), detail
+        if line.kind == "manual":
+            return line.description, line.detail
+        meter = self._core.meter_by_id(db, line.meter)
+        price = plans.prices(db, line.plan).get(line.meter)
+        name = meter_label(meter.name, texts)
+        if line.kind == "late_usage":
+            first, last = to_date(line.start_day), to_date(line.end_day - 1)
+            name = texts.late.format(name=name, first=first, last=last)
+        included = Fraction(line.included) if line.included else None
+        detail = usage_detail(
+            Fraction(line.usage),
+            included,
+            meter.unit,
+            meter.scale,
+            gauge=meter.kind == "gauge",
+            allowance=price.allowance if price else "limit",
+            texts=texts,
+        )
+        return name, detail
 
     def _seller(self, stored: dict[str, Any]) -> Party:
         config = self._core.config
@@ -106,7 +146,7 @@ class InvoiceDocuments:
         )
 
     @staticmethod
-    def _usage(db: sqlite3.Connection, row: CustomerRow, invoice: InvoiceRow) -> list[UsageSeries]:
+    def _usage(db: sqlite3.Connection, row: CustomerRow, invoice: InvoiceRow, texts: LineTexts) -> list[UsageSeries]:
         """One chart for each meter with usage in the period; gauges are not drawn, their bars would not add up."""
         if invoice.end_day - invoice.start_day > MAX_CHART_DAYS:
             return []
@@ -124,7 +164,11 @@ class InvoiceDocuments:
                 (to_date(day), _decimal(Fraction(found[number].get(day, 0), divisor), 6))
                 for day in range(invoice.start_day, invoice.end_day)
             ]
-            series.append(UsageSeries(title=meter_label(meter_row.name), unit=unit, points=tuple(points)))
+            series.append(
+                UsageSeries(
+                    title=meter_label(meter_row.name, texts), unit=unit_label(unit, texts), points=tuple(points)
+                )
+            )
         return series
 
 
@@ -144,19 +188,6 @@ def _buyer(profile: dict[str, Any], customer_id: str) -> Party:
         phone=profile["phone"],
         tax_ids=(("VAT", profile["vat_number"]),) if profile["vat_number"] else (),
         country=profile["country"],
-    )
-
-
-def _line(line: invoices.LineRow) -> DocumentLine:
-    return DocumentLine(
-        description=line.description,
-        detail=line.detail,
-        amount_minor=line.amount_minor,
-        quantity=_decimal(Fraction(line.quantity), 6),
-        unit=line.unit,
-        unit_price=Decimal(line.unit_price) if line.unit_price else None,
-        period_start=to_date(line.start_day),
-        period_end=to_date(line.end_day),
     )
 
 

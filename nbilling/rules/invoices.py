@@ -11,11 +11,11 @@ import attrs
 from nbilling.model.money import currency as currency_of
 from nbilling.model.money import format_amount, format_decimal, round_half_away
 from nbilling.model.periods import to_date
+from nbilling.rules.line_texts import LANGUAGES, meter_label, usage_detail
 from nbilling.rules.price_models import PerUnit, PriceModel
 from nbilling.rules.pricing import amount_minor, rate
 
-GIB = 2**30
-_LABELS = {"api_requests": "API requests"}
+_ENGLISH = LANGUAGES["en"]
 _INTERVALS = {"half_year": "half-year"}
 
 
@@ -87,8 +87,8 @@ def _fee(part: Part, currency: str) -> Line:
     days = part.end_day - part.start_day
     return Line(
         kind="fee",
-        description=f"{part.plan_name} plan",
-        detail="" if part.share == 1 else f"{days} of {days / part.share} days",
+        description=_ENGLISH.fee.format(plan=part.plan_name),
+        detail="" if part.share == 1 else _ENGLISH.days.format(part=days, whole=days / part.share),
         meter=0,
         meter_name="",
         plan=part.plan,
@@ -118,8 +118,16 @@ def _usage(part: Part, metered: Metered, currency: str) -> Line:
     per = Fraction(getattr(model, "per", 1)) if model is not None else Fraction(10**metered.scale)
     return Line(
         kind="usage",
-        description=meter_label(metered.name),
-        detail=_detail(metered, included),
+        description=meter_label(metered.name, _ENGLISH),
+        detail=usage_detail(
+            metered.usage,
+            included,
+            metered.unit,
+            metered.scale,
+            gauge=metered.gauge,
+            allowance=metered.allowance if model is not None else "limit",
+            texts=_ENGLISH,
+        ),
         meter=metered.meter,
         meter_name=metered.name,
         plan=part.plan,
@@ -132,40 +140,6 @@ def _usage(part: Part, metered: Metered, currency: str) -> Line:
         unit_price=unit_price_text(model, currency),
         amount_minor=amount,
     )
-
-
-def _detail(metered: Metered, included: Fraction | None) -> str:
-    verb = "on average" if metered.gauge else "used"
-    used = f"{quantity_text(metered.usage, metered.unit, metered.scale)} {verb}"
-    if metered.allowance == "none" and metered.model is not None:
-        return used
-    if included is None:
-        return f"{used}, unlimited"
-    return f"{used}, {quantity_text(included, metered.unit, metered.scale)} included"
-
-
-def meter_label(name: str) -> str:
-    """How a meter is called on an invoice."""
-    return _LABELS.get(name) or name.replace("_", " ").capitalize()
-
-
-def quantity_text(amount: Fraction, unit: str, scale: int) -> str:
-    """An amount in base units for people: bytes as GB of 2^30 bytes, seconds as hours, at most 3 decimals."""
-    value, name, places = amount / 10**scale, unit, 3
-    if unit == "bytes":
-        value, name, places = (value / GIB, "GB", 3) if abs(value) >= 10**6 else (value, unit, 0)
-    elif unit == "seconds" and abs(value) >= 36:
-        value, name = value / 3600, "hours"
-    text = decimal_text(value, places)
-    return f"{text} {name.removesuffix('s') if text == '1' else name}"
-
-
-def decimal_text(value: Fraction, places: int) -> str:
-    """Rounded to so many decimals, half away from zero, thousands separated, without trailing zeros."""
-    scaled = round_half_away(value * 10**places)
-    whole, rest = divmod(abs(scaled), 10**places)
-    text = f"{whole:,}" + f".{rest:0{places}d}".rstrip("0").rstrip(".")
-    return f"-{text}" if scaled < 0 else text
 
 
 def unit_price_text(model: PriceModel | None, currency: str) -> str:
@@ -192,7 +166,7 @@ def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
     for key, (line, _, _) in before.items():
         if key not in present:
             present[key] = attrs.evolve(
-                line, detail="corrected to nothing", usage=Fraction(0), quantity=Fraction(0), amount_minor=0
+                line, detail=_ENGLISH.corrected, usage=Fraction(0), quantity=Fraction(0), amount_minor=0
             )
     lines = []
     for key, line in present.items():
@@ -204,7 +178,9 @@ def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
             attrs.evolve(
                 line,
                 kind="late_usage",
-                description=f"{meter_label(line.meter_name)}, {first_day} to {last_day}, recorded later",
+                description=_ENGLISH.late.format(
+                    name=meter_label(line.meter_name, _ENGLISH), first=first_day, last=last_day
+                ),
                 quantity=line.quantity - quantity,
                 amount_minor=line.amount_minor - amount,
             )

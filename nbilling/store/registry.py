@@ -20,7 +20,7 @@ import threading
 from weakref import WeakSet
 
 from nbilling.model.errors import StorageError
-from nbilling.store.connection import open_reader, shown
+from nbilling.store.connection import leak, open_reader, shown
 from nbilling.store.writer import Writer
 
 EXIT_TIMEOUT = 2.0
@@ -143,30 +143,34 @@ def _after_fork_in_child() -> None:
     _guard = threading.RLock()
     _pid = os.getpid()
     _held.clear()
-    if not (_living or _readers or _inherited or _opened):
+    if not _opened:
         return
+    _inherited.extend(filter(None, [writer.abandon() for writer in _living]))
+    _living.clear()
+    _writers.clear()
+    for reader in list(_readers):
+        if reader.connection is not None:
+            _inherited.append(reader.connection)
+            reader.connection = None
     if _alone:
         _close_inherited()
     else:
         # A thread of the parent that was just then inside SQLite has left locks of SQLite's behind that nobody will
-        # ever release. Whoever needs them waits for ever: not this thread.
+        # ever release. Whoever needs them waits for ever: not this thread, now or when the process ends.
         closer = threading.Thread(target=_close_inherited, name="nbilling-close", daemon=True)
         closer.start()
         closer.join(INHERITED_TIMEOUT)
         if closer.is_alive():
             _unusable.update(_opened)
+            for connection in _inherited:
+                leak(connection)
     _unusable.update(_still_open())
 
 
 def _close_inherited() -> None:
-    for writer in list(_living):
-        writer.abandon()
-    _living.clear()
-    _writers.clear()
-    for reader in list(_readers):
-        reader.close()
     while _inherited:
-        _inherited.pop().close()
+        _inherited[-1].close()
+        _inherited.pop()
 
 
 def _still_open() -> set[str]:

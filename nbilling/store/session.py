@@ -146,18 +146,16 @@ class WriteSession:
             self._connection = None
         lock.close()
 
-    def abandon(self) -> None:
-        """In the child of a fork: be rid of the parent's connection. See ``store/registry.py``."""
+    def abandon(self) -> sqlite3.Connection | None:
+        """In the child of a fork: the parent's connection, to be closed there. See ``store/registry.py``."""
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        if connection.in_transaction:
+        if connection is not None and connection.in_transaction:
             # Forked inside a job. To close it would undo the parent's transaction in the memory that both share; to go
             # on would spill pages into the parent's -wal. So the job's next statement is refused.
             connection.set_authorizer(_deny)
             leak(connection)
-        else:
-            connection.close()
+            return None
+        return connection
 
 
 def _deny(*_action: object) -> int:

@@ -497,7 +497,7 @@ class Writer:
             except RuntimeError:
                 pass  # the wait was interrupted
 
-    def abandon(self) -> None:
-        """In the child: this writer is the parent's. Its lock is closed already."""
+    def abandon(self) -> sqlite3.Connection | None:
+        """In the child: this writer is the parent's. Its lock is closed already. Returns the connection to close."""
         self._orphan = True
-        self._session.abandon()
+        return self._session.abandon()

@@ -48,14 +48,17 @@ class Gateway:
     """Calls Stripe with a key.
 
     ``base``: another address than Stripe's own (``STRIPE_API_BASE``); plain http only to this machine.
-    ``transport``: a ``stripe.HTTPClient`` instead of the network, such as the offline one.
+    ``transport``: a ``stripe.HTTPClient`` instead of the network, such as the offline one. ``timeout``: seconds.
     """
 
-    def __init__(self, key: Key, *, base: str = "", transport: Any = None) -> None:
+    def __init__(
+        self, key: Key, *, base: str = "", transport: Any = None, timeout: int | float = TIMEOUT_SECONDS
+    ) -> None:
         self.mode = key.mode
         self._key = key
         self._base = checked_base(base) if base else ""
         self._transport = transport
+        self._timeout = timeout
         self._made: stripe.StripeClient | None = None
 
     def __repr__(self) -> str:
@@ -68,7 +71,7 @@ class Gateway:
 
             # It is the whole process's, and on by default: it writes a file and sends what machine this is.
             stripe.enable_telemetry = False
-            transport = self._transport or stripe.RequestsClient(timeout=TIMEOUT_SECONDS)
+            transport = self._transport or stripe.RequestsClient(timeout=self._timeout)
             self._made = stripe.StripeClient(
                 self._key.secret,
                 stripe_version=API_VERSION,

@@ -55,12 +55,10 @@ def _subscription(world: World, subscription_id: str, values: Any) -> Object:
 def _invoice(world: World, invoice_id: str, values: Any) -> Object:
     customer = _owner(world)
     invoice = invoices.draft(world, customer, values["currency"], invoice_id)
-    invoices.store(world, invoice)
+    world.tell("invoice.created", invoices.store(world, invoice))
     item = {"customer": customer["id"], "amount": values["amount"], "currency": values["currency"]}
     invoices.item_create(world, item | {"description": values["description"], "invoice": invoice_id})
-    invoice = world.get("invoice", invoice_id)
-    world.tell("invoice.created", invoice)
-    return invoice
+    return world.get("invoice", invoice_id)
 
 
 _KINDS = {"customer": _customer, "subscription": _subscription, "invoice": _invoice}

@@ -55,9 +55,9 @@ def spoiled(fault: Fault, reply: Reply | None) -> Reply:
     if fault.kind in GARBLED:
         good = reply.body if reply is not None else b'{"id": "obj_1", "object": "unknown"}'
         body = {"truncated": good[: len(good) // 2], "html": _HTML, "null": b"null"}[fault.kind]
-        return Reply(200, {"Content-Type": "application/json"}, body)
+        return Reply(200, {"X-Fault": fault.kind}, body)
     error = answered(fault)
-    return Reply(error.status, {"Content-Type": "application/json", **error.headers}, body_text(error.body).encode())
+    return Reply(error.status, dict(error.headers), body_text(error.body).encode())
 
 
 def answered(fault: Fault) -> ApiError:

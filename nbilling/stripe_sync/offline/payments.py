@@ -48,10 +48,8 @@ def method_for(world: World, invoice: Object, given: str | None = None) -> Objec
 
 def intent_of(world: World, invoice: Object) -> tuple[Object, Object]:
     """The payment intent of an open invoice, and what ties it to the invoice."""
-    for payment in world.all("invoice_payment"):
-        if payment["invoice"] == invoice["id"]:
-            return world.get("payment_intent", payment["payment"]["payment_intent"]), payment
-    raise LookupError(invoice["id"])
+    payment = next(world.all("invoice_payment", invoice["id"]))
+    return world.get("payment_intent", payment["payment"]["payment_intent"]), payment
 
 
 def open_intent(world: World, invoice: Object) -> None:
@@ -63,7 +61,7 @@ def open_intent(world: World, invoice: Object) -> None:
     payment = invoice_shapes.invoice_payment(
         new_id("inpay", 24), world.now, invoice["id"], invoice["amount_due"], invoice["currency"], intent["id"]
     )
-    payment["_invoice"] = invoice["id"]
+    payment["_owner"] = invoice["id"]
     world.add(payment)
 
 
@@ -130,8 +128,11 @@ def intent_retrieve(world: World, params: Object, intent_id: str) -> Object:
 
 def payment_list(world: World, params: Object) -> Object:
     """GET /v1/invoice_payments"""
-    invoice, status = params.get("invoice"), params.get("status")
+    status = params.get("status")
     return world.page(
-        "invoice_payment", params, "/v1/invoice_payments",
-        lambda one: invoice in (None, one["invoice"]) and status in (None, one["status"]),
-    )  # fmt: skip
+        "invoice_payment",
+        params,
+        "/v1/invoice_payments",
+        lambda one: status in (None, one["status"]),
+        params.get("invoice", ""),
+    )

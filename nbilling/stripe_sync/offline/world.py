@@ -71,8 +71,7 @@ class World:
 
     def add(self, obj: Object, event: str = "", *, due: int = NEVER) -> Object:
         """A new object, and the event that tells of it."""
-        owner = obj.get("customer") or ""
-        stripe_offline.put(self.db, obj, owner=owner, due=due)
+        stripe_offline.put(self.db, obj, owner=_owner(obj), due=due)
         if event:
             self.tell(event, obj)
         return obj
@@ -81,7 +80,7 @@ class World:
         """A changed object. ``before``: as it was, for the event's ``previous_attributes``. No change, no event."""
         previous = None if before is None else _changes(shapes.public(before), shapes.public(obj))
         listed = not obj.get("deleted") and not (obj["object"] == "payment_method" and not obj["customer"])
-        stripe_offline.put(self.db, obj, owner=obj.get("customer") or "", due=due, listed=listed)
+        stripe_offline.put(self.db, obj, owner=_owner(obj), due=due, listed=listed)
         if event and previous != {}:
             self.tell(event, obj, previous)
         return obj
@@ -146,6 +145,11 @@ class World:
         from nbilling.stripe_sync.offline.births import born
 
         return born(self, object_id)
+
+
+def _owner(obj: Object) -> str:
+    """Whose it is: its customer's; a payment is its invoice's."""
+    return obj.get("_owner") or obj.get("customer") or ""
 
 
 def metadata_of(obj: Object, params: Object) -> Object:
