@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
+from nbilling.engine.log_lines import RawLines, rereadable
 from nbilling.engine.recorder import UsageRecorder
 from nbilling.model.clock import FUTURE_TOLERANCE, HOUR, LATEST, parse_time
-from nbilling.model.errors import BadInput, Conflict, NbillingError
+from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.events import BadEvent, BulkReport, UsageEvent
-from nbilling.model.identity import event_key, uuid7, uuid7_time
-from nbilling.model.text import MAX_INTEGER, choice, plain
+from nbilling.model.identity import event_key, key_text, uuid7, uuid7_time
+from nbilling.model.money import shown
+from nbilling.model.text import MAX_INTEGER, choice, json_object, plain, whole
 from nbilling.model.text import customer_id as valid_customer_id
-from nbilling.rules.event_lines import csv_events, ndjson_events
+from nbilling.rules.event_lines import QUIET, Event, Quiet, csv_events, named_fields, ndjson_events
 from nbilling.rules.usage import base_amount, check_amount, event_time, metadata_text
 from nbilling.store import usage
 from nbilling.store.customers import CustomerRow
@@ -28,7 +32,12 @@ BATCH = 1000
 FORMATS = ("ndjson", "csv")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_FIELDS = frozenset(UsageEvent._fields)
+_UNIQUE_HINT = 'send it as metadata {"value": "user-17"}'
+_PLAIN_ID = re.compile(r"[!-~]{1,255}").fullmatch
+"""Most ids need no closer look."""
+
+_MOST_KEPT = 100_000
+_MOST_TEXTS = 1_000
 
 
 class _Checked(NamedTuple):
@@ -73,7 +82,7 @@ class BulkTracking:
         error.
         """
         whole(batch, "batch", minimum=1)
-        return self._track(events, batch, on_bad, progress)
+        return self._track_all(events, batch, on_bad, progress)
 
     def import_events(
         self,
@@ -98,14 +107,14 @@ class BulkTracking:
             valid_customer_id(customer)
         read = ndjson_events if format == "ndjson" else csv_events
         if not strict:
-            return self._track(read(_lines(RawLines(lines, stop=stop)), customer), BATCH, on_bad, progress)
+            return self._track_all(read(_lines(RawLines(lines, stop=stop)), customer), BATCH, on_bad, progress)
         with rereadable(lines) as stream:
             start = stream.tell()
             raw = RawLines(stream, stop=stop)
             self._check_all(read(_lines(raw), customer))
             stream.seek(start)
             raw = RawLines(stream, raw.consumed, stop=stop)
-            return self._track(read(_lines(raw), customer), BATCH, None, progress)
+            return self._track_all(read(_lines(raw), customer), BATCH, None, progress)
 
     def _check_all(self, events: Iterable[Event]) -> None:
         latest = self._core.now(self._core.read())
@@ -113,7 +122,7 @@ class BulkTracking:
             if event is not None and event.at is not None:
                 _in_time(event, latest)
 
-    def _track(
+    def _track_all(
         self,
         events: Iterable[UsageEvent | Event],
         batch: int,
@@ -168,60 +177,80 @@ class BulkTracking:
             else:
                 yield checked
 
-    def _check(self, number: int, event: UsageEvent | Mapping[str, Any] | NbillingError) -> _Checked:
-        if isinstance(event, NbillingError):
+    def _check(self, number: int, event: UsageEvent | Event) -> _Checked:
+        if isinstance(event, BadInput):
             raise event
         if not isinstance(event, UsageEvent):
             event = _from_mapping(event)
         customer, name, amount, event_id, at, dimension, metadata, set_level = event
-        if customer not in self._good_ids:
+        if type(customer) is not str or customer not in self._good_ids:
             valid_customer_id(customer)
-            if len(self._good_ids) < 100_000:
+            if len(self._good_ids) < _MOST_KEPT:
                 self._good_ids.add(customer)
         meter = self._core.known_meter(name) or self._core.meter(self._core.read(), name, "meter")
         if meter.scale == 0 and type(amount) is int and -MAX_INTEGER <= amount <= MAX_INTEGER:
             value = amount
         else:
             value = base_amount(amount, meter.scale, "amount", signed=True)
+        if type(set_level) is not bool:
+            raise BadInput("set is neither true nor false", hint="leave it out, or send true")
         if value < 0 or set_level or meter.aggregation == "unique":
-            check_amount(meter.kind, meter.aggregation, value, bool(set_level), dimension)
-        if dimension:
+            check_amount(meter.kind, meter.aggregation, value, set_level, dimension)
+        if dimension != "":
             plain(dimension, "dimension", limit=100)
         moment = None if at is None else _moment(at)
         key, text, claim = None, None, False
         if event_id is not None:
-            if not (type(event_id) is str and event_id.isascii() and event_id.isprintable() and len(event_id) < 256):
+            if type(event_id) is not str or not _PLAIN_ID(event_id):
                 plain(event_id, "event id")
             key, text = event_key(customer, event_id)
             if moment is None:
                 moment = uuid7_time(key) if text is None else None
                 claim = moment is None
-        words = metadata if metadata is None or isinstance(metadata, str) else metadata_text(metadata)
-        return _Checked(
-            number, customer, meter, dimension, moment, value, key, text, int(bool(set_level)), words, claim
-        )
+        words = self._text(metadata) if type(metadata) is str else metadata_text(metadata)  # type: ignore[arg-type]
+        if meter.aggregation == "unique" and not _has_value(words):
+            raise BadInput("an event of a unique meter needs a value", hint=_UNIQUE_HINT)
+        return _Checked(number, customer, meter, dimension, moment, value, key, text, int(set_level), words, claim)
 
-    def _record(
-        self, batch: list[_Checked], so_far: BulkReport, on_bad: Callable[[BadEvent], None] | None
-    ) -> BulkReport:
+    def _text(self, metadata: str) -> str | None:
+        """Metadata that came as JSON text, as it is kept. Few texts repeat over and over, so these are remembered."""
+        if metadata in self._good_texts:
+            return self._good_texts[metadata]
+        words = metadata_text(json_object(metadata, "metadata", hint='write it as {"key": "value"}'))
+        if len(self._good_texts) >= _MOST_TEXTS:
+            self._good_texts = {}
+        self._good_texts[metadata] = words
+        return words
+
+    def _record(self, batch: list[_Checked], refuse: Callable[[BadEvent], None] | None) -> tuple[int, int]:
+        """Records a batch in one commit; returns how many were added and how many known."""
+
         def job(db: sqlite3.Connection) -> tuple[int, int, list[BadEvent]]:
             now = self._core.now(db)
             refused: list[BadEvent] = []
-            rows, places, known = self._rows(db, batch, now, refused if on_bad else None)
+            rows, places, known = self._rows(db, batch, now, refused if refuse else None)
             recorded = self._recorder.record(db, rows, known)
-            for index in recorded.conflicts:
-                refused.append(_conflict(batch[places[index]]))
-            if refused and on_bad is None:
+            refused += [_conflict(batch[places[index]]) for index in recorded.conflicts]
+            if refused and refuse is None:
                 raise Conflict(f"event {refused[0].number}: {refused[0].message}", hint="an id names one event")
             return recorded.added, recorded.duplicates, refused
 
-        added, duplicates, refused = self._core.write(job)
-        for bad in refused:
-            if on_bad is not None:
-                on_bad(bad)
-        return BulkReport(
-            so_far.events, so_far.added + added, so_far.duplicates + duplicates, so_far.bad + len(refused)
-        )
+        try:
+            added, duplicates, refused = self._core.write(job)
+        except BadInput as error:
+            # Each event is right by itself, and one is too much for what is there: a sum that leaves 64 bits.
+            if refuse is None:
+                raise
+            if len(batch) == 1:
+                refuse(BadEvent(batch[0].number, error.code, error.message))
+                return 0, 0
+            middle = len(batch) // 2
+            one, other = self._record(batch[:middle], refuse), self._record(batch[middle:], refuse)
+            return one[0] + other[0], one[1] + other[1]
+        if refuse is not None:
+            for bad in refused:
+                refuse(bad)
+        return added, duplicates
 
     def _rows(
         self, db: sqlite3.Connection, batch: list[_Checked], now: int, refused: list[BadEvent] | None
@@ -240,10 +269,10 @@ class BulkTracking:
             at = now if event.at is None else event.at
             if at > latest:
                 try:
-                    event_time(at, now)
+                    _in_time(event, now)
                 except BadInput as error:
                     if refused is None:
-                        raise BadInput(f"event {event.number}: {error.message}", hint=error.hint) from None
+                        raise
                     refused.append(BadEvent(event.number, error.code, error.message))
                     continue
             key = event.key or uuid7(now)
@@ -259,9 +288,33 @@ class BulkTracking:
         return rows, places, list(customers.values())
 
 
+def _lines(raw: RawLines) -> Iterator[bytes | Quiet]:
+    for some in raw.lists(BATCH):
+        yield from some or (QUIET,)
+    if raw.rest and not raw.stopped:
+        yield raw.rest
+
+
+def _numbered(error: BadInput, number: int) -> BadInput:
+    return BadInput(f"event {number}: {error.message}", hint=error.hint)
+
+
+def _in_time(event: _Checked, now: int) -> None:
+    try:
+        event_time(event.at or 0, now)
+    except BadInput as error:
+        raise _numbered(error, event.number) from None
+
+
 def _conflict(event: _Checked) -> BadEvent:
-    shown = event.text or "this"
+    shown = event.text or key_text(event.key or b"")
     return BadEvent(event.number, Conflict.code, f"id {shown!r:.80} is already recorded with other content")
+
+
+def _has_value(words: str | None) -> bool:
+    """Whether the metadata of a unique meter's event says which value it counts."""
+    found = json.loads(words).get("value") if words else None
+    return isinstance(found, (str, int)) and not isinstance(found, bool) and found != ""
 
 
 def _moment(at: object) -> int:
@@ -273,26 +326,24 @@ def _moment(at: object) -> int:
             moment = datetime.fromisoformat(at)
         except ValueError:
             return parse_time(at, "at")
-        if len(at) >= 20 and at[4] == "-" and moment.tzinfo is not None and moment.year >= 1970:
-            return (moment - _EPOCH) // _MICROSECOND
+        if len(at) >= 20 and at[4] == "-" and moment.tzinfo is not None:
+            value = (moment - _EPOCH) // _MICROSECOND
+            if 0 <= value <= LATEST:
+                return value
         return parse_time(at, "at")
-    raise BadInput(f"at {at!r:.60} is not a time", hint="write it as 2026-01-31T10:00:00Z")
+    raise BadInput(f"at {shown(at)} is not a time", hint="write it as 2026-01-31T10:00:00Z")
 
 
-def _from_mapping(event: Mapping[str, Any]) -> UsageEvent:
+def _from_mapping(event: object) -> UsageEvent:
     """An event from a mapping with the names of :class:`UsageEvent`; the seed's names are understood too."""
     if not isinstance(event, Mapping):
         raise BadInput("an event is not an object", hint='write it as {"customer": "acme", "meter": "api_requests"}')
-    known = {_ALIASES.get(name, name): value for name, value in event.items()}
-    unknown = known.keys() - _FIELDS
-    if unknown:
-        raise BadInput(f"an event has no field {min(unknown)!r:.60}", hint=f"there are {', '.join(UsageEvent._fields)}")
-    if "customer" not in known or "meter" not in known:
+    known = named_fields(event.items())
+    if known.get("customer") is None or known.get("meter") is None:
         raise BadInput("an event needs a customer and a meter", hint="name both")
     if isinstance(known.get("metadata"), str):
         raise BadInput("metadata must be an object", hint='write it as {"key": "value"}')
-    known["dimension"] = known.get("dimension") or ""
+    for name, nothing in (("dimension", ""), ("set", False)):
+        if known.get(name) is None:
+            known[name] = nothing
     return UsageEvent(**known)
-
-
-_ALIASES = {"customer_id": "customer", "resource_type": "meter", "created_at": "at", "timestamp": "at"}

@@ -52,8 +52,9 @@ class SampleImport:
     ) -> SampleReport:
         """Imports all samples, up to a hundred a commit; what was read of a pipe is written within about a second.
 
-        ``meters``: the counter meter of each field. ``on_bad`` is given each line that was not taken. With ``strict`` the first bad one raises BadInput, and nothing
-        is imported. A last line without its line break is taken if it can be read.
+        ``meters``: the counter meter of each field. ``on_bad`` is given each line that was not taken. With ``strict``
+        the first bad one raises BadInput, and nothing is imported. A last line without its line break is taken if it
+        can be read.
         """
         self._meters = meters
         tell = on_bad or (lambda line: None)

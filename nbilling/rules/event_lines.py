@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from typing import Any, NoReturn
 
 from nbilling.model.errors import BadInput
@@ -32,6 +33,7 @@ ALIASES = {
 """The seed's, the exports' and nself's names of what an event has."""
 
 _FIELDS = UsageEvent._fields
+_BOM = b"\xef\xbb\xbf"
 _JSON_HINT = 'write a line as {"customer": "acme", "meter": "api_requests", "amount": 1, "id": "r-1"}'
 _EPOCH_TIME = re.compile(r"[0-9]{9,16}(?:\.[0-9]+)?", re.ASCII)
 _DEFUSED = re.compile(r"'(?=[=+@-])")
@@ -57,7 +59,7 @@ def ndjson_events(lines: Lines, customer: str = "") -> Iterator[Event]:
         if isinstance(line, Quiet):
             yield line
         elif line.strip():
-            yield _or_error(line, lambda line: _named(_object(line).items(), customer))
+            yield _or_error(partial(_ndjson_event, line, customer))
 
 
 def csv_events(lines: Lines, customer: str = "") -> Iterator[Event]:
@@ -74,7 +76,7 @@ def csv_events(lines: Lines, customer: str = "") -> Iterator[Event]:
             if line.strip():
                 header = _header(line, customer)
         elif line.strip():
-            yield _or_error(line, lambda line, header=header: _csv_event(line, customer, header))
+            yield _or_error(partial(_csv_event, line, customer, header))
 
 
 def named_fields(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
@@ -91,19 +93,30 @@ def named_fields(pairs: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
     return found
 
 
-def _or_error(line: bytes, read: Callable[[bytes], dict[str, Any]]) -> Event:
+def _or_error(read: Callable[[], dict[str, Any]]) -> Event:
     try:
-        if len(line) > MAX_LINE:
-            raise BadInput(f"the line is longer than {MAX_LINE:,} bytes", hint="send less metadata")
-        return read(line)
+        return read()
     except BadInput as error:
         return error
+
+
+def _decoded(line: bytes) -> str:
+    if len(line) > MAX_LINE:
+        raise BadInput(f"the line is longer than {MAX_LINE:,} bytes", hint="send less metadata")
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise BadInput("the line is not UTF-8", hint="check the file's encoding") from None
 
 
 # --- NDJSON -----------------------------------------------------------------------------------------------------------
 
 
-def _object(text: bytes | str) -> dict[str, Any]:
+def _ndjson_event(line: bytes, customer: str) -> dict[str, Any]:
+    return _named(_object(_decoded(line.removeprefix(_BOM))).items(), customer)
+
+
+def _object(text: str) -> dict[str, Any]:
     try:
         found = json.loads(text, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_unique)
     except BadInput:
@@ -130,7 +143,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _header(line: bytes, customer: str) -> list[str]:
-    names = [cell.strip().lower() for cell in _cells(line.removeprefix(b"\xef\xbb\xbf"))]
+    names = [cell.strip().lower() for cell in _cells(line.removeprefix(_BOM))]
     try:
         known = named_fields((name, None) for name in names)
     except BadInput as error:
@@ -162,23 +175,16 @@ def _csv_event(line: bytes, customer: str, header: list[str]) -> dict[str, Any]:
 
 def _bare_metadata(line: bytes, columns: int) -> list[str] | None:
     """The cells of a line whose last one is JSON without quotes around it."""
-    cells = _text(line).split(",", columns - 1)
+    cells = _decoded(line).split(",", columns - 1)
     bare = len(cells) == columns and cells[-1].startswith("{") and not any('"' in cell for cell in cells[:-1])
     return cells if bare else None
 
 
 def _cells(line: bytes) -> list[str]:
     try:
-        return next(csv.reader([_text(line)], strict=True), [])
+        return next(csv.reader([_decoded(line)], strict=True), [])
     except csv.Error:
         raise BadInput("the line is not CSV", hint='quote cells as "one, two", and a quote in them as ""') from None
-
-
-def _text(line: bytes) -> str:
-    try:
-        return line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError:
-        raise BadInput("the line is not UTF-8", hint="check the file's encoding") from None
 
 
 def _metadata(text: str) -> dict[str, Any]:

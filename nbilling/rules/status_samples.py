@@ -1,9 +1,9 @@
 """Samples of nginx's status page: running totals of each server zone. Pure: a line in, totals out.
 
-A sample is one line of JSON as ``ngx_http_status_module`` writes it (nginx.org/en/docs/http/ngx_http_status_module.html,
-"Data"): ``timestamp`` is in milliseconds, ``server_zones.<zone>.requests``, ``.received`` and ``.sent`` are totals since
-the server started. They go on over a reload of the configuration (``generation``), and begin again from zero when the
-server is started again, which the meter sees by their falling.
+A sample is one line of JSON as ``ngx_http_status_module`` writes it ("Data" in
+nginx.org/en/docs/http/ngx_http_status_module.html): ``timestamp`` is in milliseconds, ``server_zones.<zone>.requests``,
+``.received`` and ``.sent`` are totals. They begin again from zero when the server is started again, which the meter
+sees by their falling; where they go on over a reload of the configuration, nothing is to be seen.
 """
 
 from __future__ import annotations

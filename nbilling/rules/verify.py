@@ -102,14 +102,12 @@ def counting(windows: Sequence[Window], at: int, seq: int) -> list[Window]:
     return list(newest.values())
 
 
-def standing_status(status: str, total_minor: int, paid_minor: int) -> str:
-    """What the payments of a finalised invoice make of its status. ``void`` and ``uncollectible`` are decisions."""
+def standing_status(status: str, open_minor: int, paid_minor: int) -> str:
+    """What payments and credits make of a finalised invoice. ``void`` and ``uncollectible`` are decisions."""
     if status == "void":
-        return status if not paid_minor else "not void: there is a payment"
-    if total_minor <= 0 or paid_minor == total_minor:
+        return status
+    if not open_minor:
         return "paid"
-    if paid_minor > total_minor:
-        return "paid too much"
     if status == "uncollectible":
         return status
     return "part_paid" if paid_minor else "open"

@@ -129,8 +129,11 @@ def lines_of_series(
 
 
 def numbers(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
-    """``(number, invoice_id)`` of every numbered invoice."""
-    return db.execute("SELECT number, invoice_id FROM invoice_records WHERE number <> ''")
+    """``(number, id)`` of every numbered invoice and credit note."""
+    return db.execute(
+        """SELECT number, invoice_id FROM invoice_records WHERE number <> ''
+        UNION ALL SELECT number, credit_note_id FROM credit_notes"""
+    )
 
 
 def number_series(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
@@ -150,12 +153,20 @@ class Trail(NamedTuple):
 
 
 def invoice_trail(db: sqlite3.Connection) -> Iterator[Trail]:
-    """When invoices were finalised, paid and voided, in order."""
+    """When invoices were finalised, paid, credited and voided, in order."""
     rows = db.execute(
         """SELECT seq, at, action, subject, detail FROM audit
-        WHERE action IN ('invoice.finalize', 'invoice.mark_paid', 'invoice.void') ORDER BY seq"""
+        WHERE action IN ('invoice.finalize', 'invoice.payment', 'invoice.credit', 'invoice.void') ORDER BY seq"""
     )
     return (Trail(*row) for row in rows)
+
+
+def movements(db: sqlite3.Connection) -> Iterator[tuple[int, str, int, int, int, int]]:
+    """``(customer, currency, amount_minor, invoice, credit_note, created_at)``, each balance in order."""
+    return db.execute(
+        """SELECT customer, currency, amount_minor, invoice, credit_note, created_at FROM balance_movements
+        ORDER BY customer, currency, id"""
+    )
 
 
 def redemptions_elsewhere(db: sqlite3.Connection) -> list[tuple[str, str, str]]:

@@ -75,13 +75,15 @@ def from_file(path: str | os.PathLike[str]) -> Key:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is no path"
         raise BadInput(f"the key file {name!r:.200} cannot be read: {reason}", hint="check its path") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise BadInput(f"the key file {name!r:.200} is not a regular file", hint="give the path of a file")
         if found.st_mode & 0o077 or found.st_uid not in (os.geteuid(), 0):
             raise BadInput(f"others can read the key file {name!r:.200}", hint="make it your own, and chmod 600")
-        return _first_line(file.read(1000).decode("utf-8", "replace"))
+        return _first_line(os.read(descriptor, 1000).decode("utf-8", "replace"))
+    finally:
+        os.close(descriptor)
 
 
 def from_stream(stream: TextIO) -> Key:

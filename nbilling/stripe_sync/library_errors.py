@@ -57,7 +57,7 @@ def _of_answer(error: Any, changes: bool) -> NbillingError:
     code, param, message = _text(told.get("code")), _text(told.get("param")), _text(told.get("message"))
     message = message or f"HTTP {status}"
     after = _header(error.headers, "Retry-After")
-    if status == 429:
+    if status == 429 or code == "rate_limit":
         if code == "lock_timeout" and changes:
             # Reported to be replayed for its key: only a new key gets past it, so it has to be reconciled.
             return Unconfirmed(f"Stripe could not lock an object: {message}", hint="it is looked into later")
@@ -72,7 +72,7 @@ def _of_answer(error: Any, changes: bool) -> NbillingError:
         return Missing(message, hint="check the id, and whether it is of this Stripe account and mode")
     if status == 400 and (told.get("type") == "idempotency_error" or code.startswith(_ABOUT_PARAMETERS)):
         return BadRequest(message, stripe_code=code, param=param)
-    if 400 <= status < 500:
+    if 400 <= status < 500 and told.get("type") != "api_error":
         return Rejected(message, stripe_code=code, param=param)
     return _uncertain(f"Stripe failed (HTTP {status})", changes, after)
 

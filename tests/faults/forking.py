@@ -411,7 +411,7 @@ def again_and_again_with_readers(ledger: Ledger) -> None:
     threads = [threading.Thread(target=read, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for _ in range(20):
+    for _ in range(10):
         in_child(use)
     stop.set()
     for thread in threads:

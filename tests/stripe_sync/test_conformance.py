@@ -1,0 +1,562 @@
+"""What Stripe does, asked of the offline one through the official library: over our transport, and over real HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nbilling.stripe_sync.failures import BadRequest, Declined, KeyRejected, Missing, Rejected
+from nbilling.stripe_sync.keys import Key
+
+
+def status(error: Any) -> tuple[int, str]:
+    return error.http_status, error.code or ""
+
+
+# -- the account, customers
+
+
+def test_the_account_answers_to_a_test_key_and_not_to_a_live_one(offline: Any) -> None:
+    assert offline.gateway.account()["object"] == "account"
+    assert offline.gateway_with(Key("sk_test_abc")).account()["object"] == "account"
+    with pytest.raises(KeyRejected):
+        offline.gateway_with(Key("sk_live_abc")).account()
+
+
+def test_a_customer_is_created_read_changed_and_deleted(offline: Any) -> None:
+    g = offline.gateway
+    made = g.customer_create(offline.op(), email="a@example.com", name="Ada", metadata={"plan": "pro"})
+    assert made["metadata"] == {"plan": "pro", "nb_op": "op-1"}
+    assert g.customer(made["id"]) == made
+    changed = g.customer_update(offline.op(), made["id"], name="Ada L.", phone="+1", metadata={"plan": ""})
+    assert (changed["name"], changed["phone"], changed["metadata"]) == ("Ada L.", "+1", {"nb_op": "op-2"})
+    assert g.customer_update(offline.op(), made["id"], phone="")["phone"] is None
+    gone = {"id": made["id"], "object": "customer", "deleted": True}
+    assert g.customer_delete(offline.op(), made["id"]) == gone
+    assert g.customer(made["id"]) == gone
+    with pytest.raises(Missing):
+        g.customer_delete(offline.op(), made["id"])
+    with pytest.raises(Missing):
+        g.customer_update(offline.op(), made["id"], name="x")
+    assert list(g.customers()) == []
+
+
+def test_deleting_a_customer_ends_its_subscriptions(offline: Any) -> None:
+    customer = offline.payer()
+    subscription = offline.gateway.subscription_create(offline.op(), customer, "price_pro_monthly")["id"]
+    offline.gateway.customer_delete(offline.op(), customer)
+    assert offline.gateway.subscription(subscription)["status"] == "canceled"
+    assert offline.events()[-3:] == ["customer.subscription.deleted", "payment_method.detached", "customer.deleted"]
+
+
+@pytest.mark.parametrize("email", ["nonsense", "@", "a b@c.d"])
+def test_what_is_no_address_is_refused(offline: Any, email: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        offline.gateway.customer_create(offline.op(), email=email)
+    assert caught.value.stripe_code == "email_invalid"
+
+
+def test_an_unknown_customer_is_missing(offline: Any) -> None:
+    with pytest.raises(Missing, match="No such customer: 'cus_unknown'"):
+        offline.gateway.customer("cus_unknown")
+
+
+# -- lists
+
+
+def test_a_list_comes_in_pages_newest_first(offline: Any) -> None:
+    g, client = offline.gateway, offline.client()
+    made = [g.customer_create(offline.op(), email=f"c{n}@example.com")["id"] for n in range(5)][::-1]
+    assert [one["id"] for one in g.customers()] == made
+    page = client.customers.list({"limit": 2}).to_dict()
+    assert ([one["id"] for one in page["data"]], page["has_more"], page["url"]) == (made[:2], True, "/v1/customers")
+    page = client.customers.list({"limit": 2, "starting_after": made[2]}).to_dict()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == (made[3:], False)
+    page = client.customers.list({"limit": 2, "ending_before": made[4]}).to_dict()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == (made[2:4], True)
+    assert [one["id"] for one in client.customers.list({"limit": 2}).auto_paging_iter()] == made
+    assert [one["email"] for one in g.customers(email="c3@example.com")] == ["c3@example.com"]
+
+
+def test_the_gateway_reads_every_page_once(offline: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nbilling.stripe_sync import gateway as module
+
+    monkeypatch.setattr(module, "PAGE", 2)
+    made = [offline.gateway.customer_create(offline.op())["id"] for _ in range(7)][::-1]
+    assert [one["id"] for one in offline.gateway.customers()] == made
+
+
+@pytest.mark.parametrize("limit", [0, 101, -1])
+def test_a_page_has_1_to_100_objects(offline: Any, limit: int) -> None:
+    import stripe
+
+    with pytest.raises(stripe.InvalidRequestError):
+        offline.client().customers.list({"limit": limit})
+
+
+def test_an_unknown_place_in_a_list_is_an_error(offline: Any) -> None:
+    import stripe
+
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        offline.client().customers.list({"starting_after": "cus_unknown"})
+    assert status(caught.value) == (400, "resource_missing")
+
+
+def test_lists_are_cut_by_time(offline: Any) -> None:
+    g = offline.gateway
+    early = g.customer_create(offline.op())
+    offline.at("2026-02-01T00:00:00Z")
+    late = g.customer_create(offline.op())
+    assert [one["id"] for one in g.customers(created={"gt": early["created"]})] == [late["id"]]
+    assert [one["id"] for one in g.customers(created={"lte": early["created"]})] == [early["id"]]
+    assert [one["id"] for one in g.customers(created=late["created"])] == [late["id"]]
+
+
+# -- payment methods
+
+
+def test_each_attach_of_a_test_card_is_a_new_payment_method(offline: Any) -> None:
+    g = offline.gateway
+    customer = g.customer_create(offline.op())["id"]
+    first = g.payment_method_attach(offline.op(), customer, "pm_card_visa")
+    second = g.payment_method_attach(offline.op(), customer, "pm_card_mastercard")
+    assert first["id"] != "pm_card_visa"
+    assert (first["customer"], first["card"]["last4"], second["card"]["brand"]) == (customer, "4242", "mastercard")
+    assert [one["id"] for one in g.payment_methods(customer)] == [second["id"], first["id"]]
+    assert g.payment_method(first["id"]) == first
+    assert not any(key.startswith("_") for key in first)
+    # Attaching what is attached changes nothing.
+    assert g.payment_method_attach(offline.op(), customer, first["id"])["id"] == first["id"]
+
+
+def test_a_payment_method_of_somebody_else_cannot_be_taken(offline: Any) -> None:
+    g = offline.gateway
+    one, other = (g.customer_create(offline.op())["id"] for _ in range(2))
+    method = g.payment_method_attach(offline.op(), one, "pm_card_visa")["id"]
+    with pytest.raises(Rejected) as caught:
+        g.payment_method_attach(offline.op(), other, method)
+    assert caught.value.stripe_code == "payment_method_unexpected_state"
+    with pytest.raises(Rejected):
+        g.default_payment_method_set(offline.op(), other, method)
+
+
+@pytest.mark.parametrize(
+    "card,code",
+    [
+        ("pm_card_visa_chargeDeclined", "generic_decline"),
+        ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+        ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+        ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc"),
+    ],
+)
+def test_a_declined_card_cannot_be_attached(offline: Any, card: str, code: str) -> None:
+    customer = offline.gateway.customer_create(offline.op())["id"]
+    with pytest.raises(Declined) as caught:
+        offline.gateway.payment_method_attach(offline.op(), customer, card)
+    assert caught.value.stripe_code == code
+    assert list(offline.gateway.payment_methods(customer)) == []
+
+
+def test_a_detached_method_is_nobodys_and_is_not_attached_again(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    [method] = g.payment_methods(customer)
+    detached = offline.client().payment_methods.detach(method["id"]).to_dict()
+    assert detached["customer"] is None
+    assert list(g.payment_methods(customer)) == []
+    assert g.customer(customer)["invoice_settings"]["default_payment_method"] is None
+    with pytest.raises(Rejected):
+        g.payment_method_attach(offline.op(), customer, method["id"])
+
+
+# -- products and prices
+
+
+def test_products_and_prices_are_made_and_found(offline: Any) -> None:
+    g = offline.gateway
+    product = g.product_create(offline.op(), id="prod_team", name="Team")
+    price = g.price_create(
+        offline.op(), product="prod_team", currency="eur", unit_amount=4900, recurring={"interval": "month"},
+        lookup_key="team",
+    )  # fmt: skip
+    assert g.product("prod_team") == product
+    assert g.price(price["id"]) == price
+    assert (price["type"], price["unit_amount"], price["recurring"]["interval_count"]) == ("recurring", 4900, 1)
+    assert [one["id"] for one in g.prices(lookup_keys=["team"])] == [price["id"]]
+    with pytest.raises(Rejected):
+        g.product_create(offline.op(), id="prod_team", name="Again")
+    with pytest.raises(Rejected):
+        g.price_create(offline.op(), product="prod_team", currency="eur", unit_amount=1, lookup_key="team")
+    with pytest.raises(Rejected) as caught:
+        g.price_create(offline.op(), product="prod_unknown", currency="eur", unit_amount=1)
+    assert caught.value.stripe_code == "resource_missing"
+
+
+def test_the_prices_of_the_plans_are_there_from_the_start(offline: Any) -> None:
+    prices = {one["id"]: one["unit_amount"] for one in offline.gateway.prices()}
+    assert prices == {"price_pro_monthly": 2900, "price_enterprise_monthly": 29_900}
+    assert offline.gateway.product("prod_pro")["name"] == "Pro"
+
+
+# -- subscriptions
+
+
+def test_a_subscription_bills_its_first_period_in_advance(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    [item] = made["items"]["data"]
+    assert made["status"] == "active"
+    assert made["billing_mode"]["type"] == "flexible"
+    assert "current_period_end" not in made
+    # A month from 31 January is 28 February.
+    assert item["current_period_end"] - item["current_period_start"] == 28 * 86_400
+    invoice = g.invoice(made["latest_invoice"])
+    assert (invoice["status"], invoice["total"], invoice["amount_paid"]) == ("paid", 2900, 2900)
+    assert invoice["billing_reason"] == "subscription_create"
+    assert invoice["parent"]["subscription_details"]["subscription"] == made["id"]
+    assert not {"subscription", "paid", "payment_intent", "charge"} & invoice.keys()
+    [line] = g.invoice_lines(invoice["id"])
+    assert line["parent"]["subscription_item_details"]["subscription_item"] == item["id"]
+    assert line["pricing"]["price_details"]["price"] == "price_pro_monthly"
+    told = offline.events()
+    for event in ("customer.subscription.created", "invoice.paid", "invoice.payment_succeeded"):
+        assert told.count(event) == 1
+
+
+def test_without_a_card_there_is_no_subscription(offline: Any) -> None:
+    customer = offline.gateway.customer_create(offline.op())["id"]
+    with pytest.raises(Rejected) as caught:
+        offline.gateway.subscription_create(offline.op(), customer, "price_pro_monthly")
+    assert caught.value.stripe_code == "resource_missing"
+    assert offline.count("subscription") == offline.count("invoice") == 0
+
+
+@pytest.mark.parametrize("card", ["pm_card_chargeCustomerFail", "pm_card_authenticationRequired"])
+def test_a_subscription_that_is_not_paid_is_incomplete_and_expires(offline: Any, card: str) -> None:
+    g, customer = offline.gateway, offline.payer(card)
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    assert made["status"] == "incomplete"
+    assert g.invoice(made["latest_invoice"])["status"] == "open"
+    offline.at("2026-02-01T09:00:00Z")
+    assert g.subscription(made["id"])["status"] == "incomplete_expired"
+
+
+def test_a_subscription_that_must_not_be_incomplete_leaves_nothing(offline: Any) -> None:
+    customer = offline.payer("pm_card_chargeCustomerFail")
+    with pytest.raises(Declined):
+        offline.gateway.subscription_create(
+            offline.op(), customer, "price_pro_monthly", payment_behavior="error_if_incomplete"
+        )
+    assert offline.count("subscription") == offline.count("invoice") == offline.count("payment_intent") == 0
+
+
+def test_paying_the_first_invoice_makes_a_subscription_active(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer("pm_card_chargeCustomerFail")
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    good = g.payment_method_attach(offline.op(), customer, "pm_card_visa")["id"]
+    g.default_payment_method_set(offline.op(), customer, good)
+    assert g.invoice_pay(offline.op(), made["latest_invoice"])["status"] == "paid"
+    assert g.subscription(made["id"])["status"] == "active"
+
+
+def test_another_price_is_prorated_by_the_second(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    [item] = made["items"]["data"]
+    offline.at("2026-02-14T10:00:00Z")  # half of the 28 days
+    changed = g.subscription_change_price(offline.op(), made["id"], item["id"], "price_enterprise_monthly")
+    assert changed["items"]["data"][0]["price"]["id"] == "price_enterprise_monthly"
+    assert changed["items"]["data"][0]["current_period_end"] == item["current_period_end"]
+    assert [(one["amount"], one["proration"]) for one in g.invoice_items(customer=customer, pending=True)] == [
+        (14_950, True),
+        (-1450, True),
+    ]
+    again = g.subscription_change_price(offline.op(), made["id"], item["id"], "price_enterprise_monthly")
+    assert again["items"] == changed["items"]
+    assert offline.count("invoiceitem") == 2
+    offline.at("2026-02-28T11:00:01Z")
+    renewal = g.invoice(g.subscription(made["id"])["latest_invoice"])
+    assert (renewal["billing_reason"], renewal["total"]) == ("subscription_cycle", 29_900 + 14_950 - 1450)
+
+
+def test_a_change_can_be_billed_at_once_or_not_at_all(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    [item] = made["items"]["data"]
+    change = g.subscription_change_price
+    billed = change(offline.op(), made["id"], item["id"], "price_enterprise_monthly", "always_invoice")
+    invoice = g.invoice(billed["latest_invoice"])
+    assert (invoice["status"], invoice["total"], invoice["billing_reason"]) == ("paid", 27_000, "subscription_update")
+    change(offline.op(), made["id"], item["id"], "price_pro_monthly", "none")
+    assert list(g.invoice_items(customer=customer, pending=True)) == []
+
+
+def test_what_a_downgrade_gives_back_is_kept_as_the_customers_balance(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_enterprise_monthly")
+    [item] = made["items"]["data"]
+    change = g.subscription_change_price
+    down = change(offline.op(), made["id"], item["id"], "price_pro_monthly", "always_invoice")
+    invoice = g.invoice(down["latest_invoice"])
+    assert (invoice["status"], invoice["total"], invoice["amount_due"]) == ("paid", -27_000, 0)
+    assert g.customer(customer)["balance"] == invoice["ending_balance"] == -27_000
+    offline.at("2026-02-28T12:00:00Z")
+    renewal = g.invoice(g.subscription(made["id"])["latest_invoice"])
+    assert (renewal["total"], renewal["amount_due"], renewal["status"]) == (2900, 0, "paid")
+    assert g.customer(customer)["balance"] == -24_100
+
+
+def test_another_interval_starts_a_new_period(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    yearly = g.price_create(
+        offline.op(), product="prod_pro", currency="usd", unit_amount=29_000, recurring={"interval": "year"}
+    )
+    offline.at("2026-02-14T10:00:00Z")
+    changed = g.subscription_change_price(offline.op(), made["id"], made["items"]["data"][0]["id"], yearly["id"])
+    [item] = changed["items"]["data"]
+    assert item["current_period_end"] - item["current_period_start"] == 365 * 86_400
+    assert g.invoice(changed["latest_invoice"])["total"] == 29_000 - 1450
+
+
+def test_a_subscription_renews_in_step_with_its_anchor(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    offline.at("2026-06-01T00:00:00Z")
+    bills = [one for one in g.invoices(customer=customer) if one["billing_reason"] == "subscription_cycle"]
+    days = [one["lines"]["data"][0]["period"]["start"] - made["created"] for one in reversed(bills)]
+    assert [day // 86_400 for day in days] == [28, 59, 89, 120]  # 28 Feb, 31 Mar, 30 Apr, 31 May
+    assert {one["status"] for one in bills} == {"paid"}
+
+
+def test_a_renewal_that_fails_is_past_due_until_it_is_paid(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    bad = g.payment_method_attach(offline.op(), customer, "pm_card_chargeCustomerFail")["id"]
+    good = g.customer(customer)["invoice_settings"]["default_payment_method"]
+    g.default_payment_method_set(offline.op(), customer, bad)
+    offline.at("2026-02-28T12:00:00Z")
+    late = g.subscription(made["id"])
+    assert late["status"] == "past_due"
+    assert g.invoice(late["latest_invoice"])["status"] == "open"
+    g.default_payment_method_set(offline.op(), customer, good)
+    g.invoice_pay(offline.op(), late["latest_invoice"])
+    assert g.subscription(made["id"])["status"] == "active"
+
+
+def test_a_draft_of_a_renewal_waits_an_hour_for_usage(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")
+    offline.at("2026-02-28T10:30:00Z")
+    draft = g.invoice(g.subscription(made["id"])["latest_invoice"])
+    assert (draft["status"], draft["auto_advance"]) == ("draft", True)
+    g.invoice_item_create(offline.op(), customer, 150, "usd", "Usage", draft["id"])
+    offline.at("2026-02-28T11:00:00Z")
+    done = g.invoice(draft["id"])
+    assert (done["status"], done["total"]) == ("paid", 3050)
+
+
+def test_a_subscription_ends_with_its_period_or_at_once(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    made = g.subscription_create(offline.op(), customer, "price_pro_monthly")["id"]
+    ending = g.subscription_cancel_at_period_end(offline.op(), made)
+    assert ending["cancel_at_period_end"]
+    assert ending["cancel_at"] == ending["items"]["data"][0]["current_period_end"]
+    assert not g.subscription_cancel_at_period_end(offline.op(), made, False)["cancel_at_period_end"]
+    g.subscription_cancel_at_period_end(offline.op(), made)
+    offline.at("2026-02-28T10:00:00Z")
+    ended = g.subscription(made)
+    assert (ended["status"], ended["ended_at"]) == ("canceled", ending["cancel_at"])
+    other = g.subscription_create(offline.op(), customer, "price_pro_monthly")["id"]
+    assert g.subscription_cancel_now(offline.op(), other)["status"] == "canceled"
+    with pytest.raises(Missing):
+        g.subscription_cancel_now(offline.op(), other)
+    with pytest.raises(Rejected):
+        g.subscription_cancel_at_period_end(offline.op(), other)
+    assert [one["id"] for one in g.subscriptions(customer=customer)] == []
+    assert [one["id"] for one in g.subscriptions(customer=customer, status="all")] == [other, made]
+
+
+def test_an_unknown_price_is_refused(offline: Any) -> None:
+    with pytest.raises(Rejected, match="No such price"):
+        offline.gateway.subscription_create(offline.op(), offline.payer(), "price_unknown")
+
+
+# -- invoices
+
+
+def test_an_invoice_goes_from_draft_to_open_to_paid(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    draft = g.invoice_create(offline.op(), customer)
+    assert (draft["status"], draft["number"], draft["total"]) == ("draft", None, 0)
+    item = g.invoice_item_create(offline.op(), customer, 1000, "USD", "Overage charges", draft["id"])
+    assert (item["invoice"], item["currency"]) == (draft["id"], "usd")
+    final = g.invoice_finalize(offline.op(), draft["id"])
+    assert (final["status"], final["amount_due"], final["amount_remaining"]) == ("open", 1000, 1000)
+    assert final["number"].endswith("-0001")
+    with pytest.raises(Rejected, match="already finalized"):
+        g.invoice_finalize(offline.op(), draft["id"])
+    with pytest.raises(Rejected) as caught:
+        g.invoice_item_create(offline.op(), customer, 1, "usd", "late", draft["id"])
+    assert caught.value.stripe_code == "invoice_not_editable"
+    paid = g.invoice_pay(offline.op(), draft["id"])
+    assert (paid["status"], paid["amount_paid"], paid["amount_remaining"]) == ("paid", 1000, 0)
+    with pytest.raises(Rejected, match="already paid"):
+        g.invoice_pay(offline.op(), draft["id"])
+    [payment] = offline.client().invoice_payments.list({"invoice": draft["id"]}).to_dict()["data"]
+    intent = offline.client().payment_intents.retrieve(payment["payment"]["payment_intent"]).to_dict()
+    assert (payment["status"], intent["status"], intent["amount_received"]) == ("paid", "succeeded", 1000)
+
+
+def test_paying_a_draft_finalises_it(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    g.invoice_item_create(offline.op(), customer, 500, "usd", "x")
+    draft = g.invoice_create(offline.op(), customer, pending_invoice_items_behavior="include")["id"]
+    assert g.invoice_pay(offline.op(), draft)["status"] == "paid"
+
+
+@pytest.mark.parametrize(
+    "card,code",
+    [
+        ("pm_card_chargeCustomerFail", "generic_decline"),
+        ("pm_card_authenticationRequired", "invoice_payment_intent_requires_action"),
+    ],
+)
+def test_a_payment_that_fails_leaves_the_invoice_open_and_its_traces(offline: Any, card: str, code: str) -> None:
+    g, customer = offline.gateway, offline.payer(card)
+    draft = g.invoice_create(offline.op(), customer)["id"]
+    g.invoice_item_create(offline.op(), customer, 1000, "usd", "x", draft)
+    with pytest.raises(Declined) as caught:
+        g.invoice_pay(offline.op(), draft)
+    assert caught.value.stripe_code == code
+    found = g.invoice(draft)
+    assert (found["status"], found["attempt_count"], found["amount_paid"]) == ("open", 1, 0)
+    good = g.payment_method_attach(offline.op(), customer, "pm_card_visa")["id"]
+    g.default_payment_method_set(offline.op(), customer, good)
+    assert g.invoice_pay(offline.op(), draft)["status"] == "paid"
+
+
+def test_without_a_card_an_invoice_is_not_paid(offline: Any) -> None:
+    g = offline.gateway
+    customer = g.customer_create(offline.op())["id"]
+    draft = g.invoice_create(offline.op(), customer)["id"]
+    g.invoice_item_create(offline.op(), customer, 1000, "usd", "x", draft)
+    with pytest.raises(Rejected, match="no attached payment source"):
+        g.invoice_pay(offline.op(), draft)
+    assert g.invoice(draft)["status"] == "draft"
+
+
+def test_an_invoice_of_nothing_is_paid_when_final(offline: Any) -> None:
+    g = offline.gateway
+    customer = g.customer_create(offline.op())["id"]
+    draft = g.invoice_create(offline.op(), customer)["id"]
+    assert g.invoice_finalize(offline.op(), draft)["status"] == "paid"
+
+
+def test_an_open_invoice_is_voided_and_then_not_paid(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    draft = g.invoice_create(offline.op(), customer)["id"]
+    g.invoice_item_create(offline.op(), customer, 1000, "usd", "x", draft)
+    with pytest.raises(Rejected):
+        g.invoice_void(offline.op(), draft)
+    g.invoice_finalize(offline.op(), draft)
+    assert g.invoice_void(offline.op(), draft)["status"] == "void"
+    with pytest.raises(Rejected, match="status void"):
+        g.invoice_pay(offline.op(), draft)
+
+
+def test_a_deleted_draft_gives_its_items_back(offline: Any) -> None:
+    g, customer, client = offline.gateway, offline.payer(), offline.client()
+    draft = g.invoice_create(offline.op(), customer)["id"]
+    item = g.invoice_item_create(offline.op(), customer, 1000, "usd", "x", draft)["id"]
+    assert client.invoices.delete(draft).to_dict() == {"id": draft, "object": "invoice", "deleted": True}
+    with pytest.raises(Missing):
+        g.invoice(draft)
+    assert [one["id"] for one in g.invoice_items(customer=customer, pending=True)] == [item]
+    client.invoice_items.delete(item)
+    assert list(g.invoice_items(customer=customer)) == []
+
+
+def test_all_lines_of_a_long_invoice_are_read(offline: Any) -> None:
+    g, customer = offline.gateway, offline.payer()
+    draft = g.invoice_create(offline.op(), customer)["id"]
+    for n in range(12):
+        g.invoice_item_create(offline.op(), customer, n + 1, "usd", f"line {n}", draft)
+    shown = g.invoice(draft)
+    assert (len(shown["lines"]["data"]), shown["lines"]["has_more"], shown["total"]) == (10, True, 78)
+    assert [one["amount"] for one in g.invoice_lines(draft)] == list(range(1, 13))
+
+
+# -- events, expansion, what is unknown
+
+
+def test_events_tell_what_changed(offline: Any) -> None:
+    g = offline.gateway
+    customer = g.customer_create(offline.op(), name="Ada")["id"]
+    op = offline.op()
+    g.customer_update(op, customer, name="Eve")
+    event = next(g.events())
+    assert (event["type"], event["data"]["object"]["name"]) == ("customer.updated", "Eve")
+    assert event["data"]["previous_attributes"] == {"name": "Ada", "metadata": {"nb_op": "op-1"}}
+    assert event["request"]["idempotency_key"] == op.key
+    assert g.event(event["id"]) == event
+    assert [one["type"] for one in g.events(types=["customer.*"])] == ["customer.updated", "customer.created"]
+    assert [one["type"] for one in g.events(type="customer.created")] == ["customer.created"]
+
+
+def test_ids_are_expanded_into_objects(offline: Any) -> None:
+    import stripe
+
+    customer = offline.payer()
+    made = offline.gateway.subscription_create(
+        offline.op(), customer, "price_pro_monthly", expand=["latest_invoice", "customer"]
+    )
+    assert made["latest_invoice"]["status"] == "paid"
+    assert made["customer"]["email"] == "payer@example.com"
+    with pytest.raises(stripe.InvalidRequestError, match="cannot be expanded"):
+        offline.client().customers.retrieve(customer, {"expand": ["nonsense"]})
+
+
+def test_what_the_offline_stripe_does_not_know_is_an_error(offline: Any) -> None:
+    import stripe
+
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        offline.client().coupons.create({"percent_off": 20})
+    assert status(caught.value) == (404, "")
+    with pytest.raises(BadRequest) as refused:
+        offline.gateway.customer_create(offline.op(), tax={"ip_address": "1.2.3.4"})
+    assert refused.value.param == "tax"
+
+
+def test_another_version_of_the_api_is_refused(offline: Any) -> None:
+    import stripe
+
+    with pytest.raises(stripe.InvalidRequestError, match="API version"):
+        offline.client(stripe_version="2020-08-27").customers.list()
+
+
+# -- what fixtures bring
+
+
+def test_ids_of_the_fixtures_come_to_life_as_real_objects(offline: Any) -> None:
+    g = offline.gateway
+    customer = g.customer("cus_test_1706")
+    assert (customer["email"], customer["name"]) == ("cus_test_1706@example.com", "Test Customer 1706")
+    assert g.customer("cus_test_1706") == customer
+    subscription = g.subscription("sub_test_1")
+    assert (subscription["status"], subscription["customer"]) == ("active", "cus_fixture")
+    assert g.invoice(subscription["latest_invoice"])["status"] == "paid"
+    draft = g.invoice("inv_test_1")
+    assert (draft["status"], draft["customer"], draft["total"]) == ("draft", "cus_fixture", 1000)
+    g.invoice_finalize(offline.op(), "inv_test_1")
+    assert g.invoice_pay(offline.op(), "inv_test_1")["status"] == "paid"
+    for other in ("cus_test_", "cus_other", "cus_testing"):
+        with pytest.raises(Missing):
+            g.customer(other)
+
+
+def test_outside_fixtures_no_object_comes_to_life(new_offline: Any) -> None:
+    offline = new_offline(mode="test")
+    for read, object_id in (("customer", "cus_test_1"), ("subscription", "sub_test_1"), ("invoice", "inv_test_1")):
+        with pytest.raises(Missing):
+            getattr(offline.gateway, read)(object_id)
