@@ -33,12 +33,16 @@ class Drafts:
 
     def of_period(self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, now: int) -> InvoiceRow:
         """The invoice of a period: a new draft, the draft brought up to date, or what was finalised."""
+        invoice = self.placed(db, row, period, now)
+        return self.refreshed(db, row, invoice, now) if invoice.status == "draft" else invoice
+
+    def placed(self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, now: int) -> InvoiceRow:
+        """The invoice of a period as it is, or a new draft without lines: for those who finalise it at once."""
         invoice = invoices.of_period(db, period.subscription, period.id, PERIOD_REASON)
         if invoice is None:
-            number = invoices.insert(db, _empty(row, period, now))
-            invoice = invoices.get(db, number)
+            invoice = invoices.get(db, invoices.insert(db, _empty(row, period, now)))
             self.codes.carry_on(db, invoice)
-        return self.refreshed(db, row, invoice, now) if invoice.status == "draft" else invoice
+        return invoice
 
     def one_off(self, db: sqlite3.Connection, row: CustomerRow, now: int) -> InvoiceRow:
         """A draft of no period, without lines."""

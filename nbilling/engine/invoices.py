@@ -147,7 +147,7 @@ class Invoices(InvoiceReports):
 
     def close(self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, now: int) -> InvoiceRow:
         """Finalises the invoice of a period, inside a job of the billing run."""
-        return self._finalized(db, self._drafts.of_period(db, row, period, now), now)
+        return self._finalized(db, self._drafts.placed(db, row, period, now), now)
 
     def _finalized(self, db: sqlite3.Connection, invoice: InvoiceRow, now: int) -> InvoiceRow:
         if invoice.status != "draft":
