@@ -118,20 +118,25 @@ def _json(metadata: object) -> str:
 
 
 def deltas(rows: Iterable[Row], known: Known) -> list[Row]:
-    """What a batch adds to lifetime, hour, day and billing period of its customers."""
-    sums: dict[tuple[int, int, int], list[int]] = {}
-    for row in rows:
-        total = sums.setdefault((row[3], row[1], row[2] // DAY), [0, 0])  # type: ignore[arg-type, operator]
-        total[0] += row[6]  # type: ignore[operator]
-        total[1] += 1
-    periods = dict(known.customers.values())
-    found: dict[tuple[int, ...], list[int]] = {}
-    for (customer, hour, day), (amount, events) in sums.items():
-        for grain, bucket in ((0, 0), (1, hour), (2, day), (3, periods[customer])):
-            total = found.setdefault((grain, bucket, customer, known.meter, 0), [0, 0])
-            total[0] += amount
-            total[1] += events
-    return [(*key, *total, 0) for key, total in sorted(found.items())]
+    """What a batch adds to lifetime, hour, day and billing period of its customers, whose days are those of UTC."""
+    sums: dict[tuple[int, int], list[int]] = {}
+    for _, hour, _, customer, _, _, amount, _, _, _, _ in rows:
+        total = sums.get((customer, hour))  # type: ignore[arg-type]
+        if total is None:
+            sums[customer, hour] = [amount, 1]  # type: ignore[index, list-item]
+        else:
+            total[0] += amount  # type: ignore[operator]
+            total[1] += 1
+    periods, meter = dict(known.customers.values()), known.meter
+    found: list[Row] = []
+    for (customer, hour), (amount, events) in sorted(sums.items()):
+        found += (
+            (0, 0, customer, meter, 0, amount, events, 0),
+            (1, hour, customer, meter, 0, amount, events, 0),
+            (2, hour // 24, customer, meter, 0, amount, events, 0),
+            (3, periods[customer], customer, meter, 0, amount, events, 0),
+        )
+    return found
 
 
 def write_batches(db: sqlite3.Connection, transactions: Iterable[Batch]) -> None:
@@ -140,6 +145,15 @@ def write_batches(db: sqlite3.Connection, transactions: Iterable[Batch]) -> None
         db.execute("BEGIN IMMEDIATE")
         db.executemany(INSERT, rows)
         db.executemany(UPSERT, sums)
+        db.execute("COMMIT")
+
+
+def write_summing(db: sqlite3.Connection, transactions: Iterable[Batch], known: Known) -> None:
+    """The rows were made before, the sums are made here."""
+    for rows, _ in transactions:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany(INSERT, rows)
+        db.executemany(UPSERT, deltas(rows, known))
         db.execute("COMMIT")
 
 

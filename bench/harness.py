@@ -6,6 +6,7 @@ round, so what else the machine does meets all of them; a ratio is taken round b
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import statistics
@@ -129,10 +130,14 @@ def interleave(
     outcomes: dict[str, list[Outcome]] = {variant.name: [] for variant in variants}
     for number in range(options.rounds):
         if before_round is not None:
+            gc.unfreeze()
             before_round(number)
+            gc.collect()
+            gc.freeze()  # millions of prepared values are the benchmark's own: no variant is to look through them
         for variant in order.sample(list(variants), len(variants)):
             options.tell(f"round {number + 1} of {options.rounds}: {variant.name}")
             outcomes[variant.name].append(variant.run())
+    gc.unfreeze()
     return {name: _figure(name, found) for name, found in outcomes.items()}
 
 

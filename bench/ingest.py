@@ -108,6 +108,10 @@ def run(options: Options) -> list[Result]:
             lambda db: by_hand.write_batches(db, inputs.batches), by_hand.TRANSACTION,
         ),
         hand(
+            "rows ready, sums made by hand", "",
+            lambda db: by_hand.write_summing(db, inputs.batches, inputs.known), "As above.",
+        ),
+        hand(
             "SQL of the same contents, UUIDs", "",
             lambda db: by_hand.write_batches(db, inputs.batches_of_uuids), "As above; a UUID is its own key.",
         ),
@@ -136,6 +140,7 @@ def run(options: Options) -> list[Result]:
     ratios = [
         cost_ratio("import / SQL of the same contents", mine, contents, "at most 1.45, later 1.3"),
         cost_ratio("import of UUIDs / SQL of the same contents", figures["track_many, UUIDs"], uuids),
+        cost_ratio("import / rows ready, sums made by hand", mine, figures["rows ready, sums made by hand"]),
         cost_ratio("import / program of the same contents", mine, figures["program of the same contents"]),
         cost_ratio("import / bare event table", mine, figures["bare event table"], "at most 2.6, later 2.2"),
         rate_ratio("rate of import / rate of the seed's schema", mine, figures["seed's schema"]),

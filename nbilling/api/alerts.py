@@ -33,7 +33,7 @@ class UsageAlerts:
         self._alerts()[0].alert_set_percentage(customer_id, resource, percent, type)
 
     def alert_list(self, customer_id: str) -> list[dict[str, Any]]:
-        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``; ``fired_at`` in this period, or None."""
+        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``, the last in this period or None."""
         return self._alerts()[0].alert_list(customer_id)
 
     def alert_remove(self, customer_id: str, metric: str, threshold: object, *, percent: bool = False) -> None:

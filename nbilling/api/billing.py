@@ -17,18 +17,24 @@ if TYPE_CHECKING:
 
     from nbilling.api.invoicing import Invoicing
     from nbilling.api.metering import Metering
+    from nbilling.api.outbox import Deliveries
+    from nbilling.engine.alerts import Alerts
+    from nbilling.engine.catalogue import Catalogue
     from nbilling.engine.clock import ClockControl
     from nbilling.engine.credits import Credits
     from nbilling.engine.customers import Customers
     from nbilling.engine.discounts import Discounts
     from nbilling.engine.plans import Plans
     from nbilling.engine.quota import Quota
+    from nbilling.engine.subscriptions import Subscriptions
     from nbilling.engine.taxes import Taxes
     from nbilling.engine.usage import UsageTracking
     from nbilling.model.config import Config
+    from nbilling.model.outbox import Handler
+    from nbilling.model.verification import VerifyProgress, VerifyReport
     from nbilling.store.database import Ledger
 
-__all__ = ["Billing", "init", "ledger_path", "load_config", "open", "read_key_map"]
+__all__ = ["Billing", "init", "ledger_path", "load_config", "open", "read_catalogue", "read_key_map"]
 
 R = TypeVar("R")
 DEFAULT_PATH = "nbilling.db"
@@ -102,6 +108,19 @@ def open(
     return Billing(ledger, core)
 
 
+def read_catalogue(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tables of a catalogue file, for ``Billing.catalogue.apply``. BadInput where it is no TOML."""
+    import tomllib
+    from decimal import Decimal
+    from pathlib import Path
+
+    try:
+        return tomllib.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or f"it is not TOML: {error!s:.100}"
+        raise BadInput(f"{str(path)!r:.200} cannot be read: {reason}", hint="check the file") from None
+
+
 def read_key_map(path: str | os.PathLike[str]) -> dict[str, str]:
     """API keys and their customers from a TOML, JSON or CSV file, told apart by its ending."""
     from pathlib import Path
@@ -162,7 +181,25 @@ class Billing:
         """Tracking, reports, imports, exports, meters."""
         from nbilling.api.metering import Metering
 
-        return self._room(Metering, self._recorder)
+        return self._room(Metering, self._recorder, self._make_alerts)
+
+    @property
+    def outbox(self) -> Deliveries:
+        """What waits to be sent outside."""
+        from nbilling.api.outbox import Deliveries
+
+        return self._room(Deliveries, self._more_handlers)
+
+    def _more_handlers(self) -> Mapping[str, Handler]:
+        from nbilling.api.invoice_mail import InvoiceMailer
+        from nbilling.engine.invoice_mail import KIND
+
+        return {KIND: InvoiceMailer(self._core, self.invoices)}
+
+    def _make_alerts(self) -> tuple[Alerts, Deliveries]:
+        from nbilling.engine.alerts import Alerts
+
+        return Alerts(self._core, self._accounts, self.outbox, self.quota.usages), self.outbox
 
     @property
     def plans(self) -> Plans:
@@ -170,6 +207,20 @@ class Billing:
         from nbilling.engine.plans import Plans
 
         return self._room(Plans)
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """Plans as a file: applied, exported."""
+        from nbilling.engine.catalogue import Catalogue
+
+        return self._room(Catalogue)
+
+    @property
+    def subscriptions(self) -> Subscriptions:
+        """Subscriptions: cancelled, brought back, paused, their seats."""
+        from nbilling.engine.subscriptions import Subscriptions
+
+        return self._room(Subscriptions)
 
     @property
     def customers(self) -> Customers:
@@ -204,7 +255,32 @@ class Billing:
         """Invoices and their documents."""
         from nbilling.api.invoicing import Invoicing
 
-        return self._room(Invoicing)
+        return self._room(Invoicing, lambda: self.outbox)
+
+    def run(self, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+        """Due work: rolls periods, applies what was pending, bills, marks what is overdue, fires alerts.
+
+        Safe to run twice, at once, months late, or never. ``dry_run`` shows the invoices that it would make; nothing
+        is written. Returns ``{rolled, invoices, totals, made, standing_changed, alerts_fired}``.
+        """
+        from nbilling.api.due_work import run
+
+        return run(self, dry_run=dry_run, progress=progress)
+
+    def parts(self) -> tuple[Core, Accounts]:
+        """What the rooms are made of, for those that the API puts together elsewhere."""
+        return self._core, self._accounts
+
+    def verify(
+        self, *, since: str | None = None, progress: Callable[[VerifyProgress], None] | None = None
+    ) -> VerifyReport:
+        """Recomputes the ledger from its events, plans and payments, and compares. Read-only; a finding is no error.
+
+        ``since``: a date from which on usage, and finalised invoices, are read again.
+        """
+        from nbilling.engine.verify import Verification
+
+        return Verification(self._core).run(since=since, progress=progress)
 
     def _room(self, kind: Callable[..., R], *more: Any) -> R:
         """A room is made when it is first entered: a check of a quota need not load what invoices need."""

@@ -14,19 +14,22 @@ from nbilling.engine.invoice_documents import InvoiceDocuments
 from nbilling.engine.invoice_drafts import Drafts
 from nbilling.engine.invoices import Invoices
 from nbilling.engine.taxes import Taxes
+from nbilling.model.errors import BadInput, UpstreamError
 from nbilling.model.text import plain
 
 if TYPE_CHECKING:
+    from nbilling.api.outbox import Deliveries
     from nbilling.model.documents import InvoiceDocument
 
 
 class Invoicing(Invoices):
     """Invoices: computed, numbered, paid, printed."""
 
-    def __init__(self, core: Core, accounts: Accounts) -> None:
+    def __init__(self, core: Core, accounts: Accounts, outbox: Callable[[], Deliveries]) -> None:
         charges, taxes = Charges(core, accounts), Taxes(core)
         super().__init__(core, accounts, charges, taxes, Drafts(core, charges, taxes, Discounts(core)))
         self._documents = InvoiceDocuments(core)
+        self._outbox = outbox
 
     def run(
         self,
@@ -45,6 +48,27 @@ class Invoicing(Invoices):
         from nbilling.engine.explain import Explanations
 
         return Explanations(self._core).explain(invoice_id, ids=ids)
+
+    def email_send(self, invoice_id: str, customer_id: str) -> dict[str, Any]:
+        """Finalises a draft, queues the mail with its PDF, and sends it if that can be done now.
+
+        Returns the message as the outbox shows it: ``state`` is ``done``, or what it waits for is in ``reason``.
+        BadInput without an address or without a mail server, Conflict for another customer's invoice, UpstreamError
+        where the server refuses it.
+        """
+        from nbilling.api.outbox import MailTransport
+        from nbilling.engine.invoice_mail import InvoiceMail
+
+        missing = MailTransport(self._core).missing()
+        if missing:
+            what, _, remedy = missing.partition(": ")
+            raise BadInput(what, hint=remedy or "set it up")
+        outbox = self._outbox()
+        operation = InvoiceMail(self._core, self, outbox).queue(invoice_id, customer_id)
+        sent = outbox.send_now(operation)
+        if sent["state"] == "dead":
+            raise UpstreamError(f"the mail was refused: {sent['reason']}", hint="nbilling outbox show says more")
+        return sent
 
     def document(self, invoice_id: str) -> InvoiceDocument:
         """The invoice as the values that its document shows."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
+from nbilling.api.alerts import MakeAlerts, UsageAlerts
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.bulk import BulkTracking
 from nbilling.engine.core import Core
@@ -27,11 +28,12 @@ if TYPE_CHECKING:
     from nbilling.store.usage import MeterRow
 
 
-class Metering(UsageTracking, UsageReports, UsageEvents, BulkTracking):
+class Metering(UsageTracking, UsageReports, UsageEvents, BulkTracking, UsageAlerts):
     """Usage: recorded, read back, exported and imported."""
 
-    def __init__(self, core: Core, accounts: Accounts, recorder: UsageRecorder) -> None:
+    def __init__(self, core: Core, accounts: Accounts, recorder: UsageRecorder, make_alerts: MakeAlerts) -> None:
         BulkTracking.__init__(self, core, accounts, recorder)
+        UsageAlerts.__init__(self, make_alerts)
 
     def export(self, customer_id: str, format: str, path: str | os.PathLike[str]) -> int:
         """Writes every event of a customer to a file, ``csv`` or ``json``, whole or not at all. Returns how many."""
@@ -76,16 +78,16 @@ class Metering(UsageTracking, UsageReports, UsageEvents, BulkTracking):
         options: ImportOptions,
         *,
         stop: Callable[[], bool],
-        sleep: Callable[[float], object] = time.sleep,
-        poll_seconds: float = 1,
+        sleep: Callable[[int], object] = time.sleep,
+        poll_seconds: int = 1,
         on_bad: Callable[[BadLine], None] | None = None,
         tell: Callable[[str], None] | None = None,
     ) -> ImportReport:
         """Imports an access log and then what is appended to it, until ``stop`` says so; returns the sums.
 
-        Each time, what was written before is durable within ``poll_seconds``. Goes on over rotation (a file that was
-        renamed is read to its end, then the new one from its start), over truncation after copying, and while the file
-        is not there. Killed at any moment and started again, it counts each line once. With a
+        It looks every ``poll_seconds`` and is done with what is there before it waits again. It goes on over rotation
+        (a file that was renamed is read to its end, the new one from its start), over truncation after copying, and
+        while the file is not there. Killed at any moment and started again, it counts each line once. With a
         ``threading.Event`` give its ``is_set`` and ``wait`` as ``stop`` and ``sleep``. ``tell`` is told in words of
         rotation and absence. BadInput for what is no file that can grow.
         """

@@ -39,11 +39,11 @@ def _compute(ledger: Billing, values: Sequence[str]) -> int:
 
 
 def _check(ledger: Billing, values: Sequence[str]) -> int:
-    return _answer(*_decision(ledger.quota.check(*values)))
+    return _answer(*_decision(ledger.quota.check(*values, warn=False)))
 
 
 def _enforce(ledger: Billing, values: Sequence[str]) -> int:
-    return _answer(*_decision(ledger.quota.enforce(*values)))
+    return _answer(*_decision(ledger.quota.enforce(*values, warn=False)))
 
 
 def _decision(decision: tuple[object, ...]) -> tuple[bool, str]:

@@ -1,31 +1,45 @@
-"""``nbilling usage import``: access logs from files and from stdin."""
+"""``nbilling usage import``: access logs, events and counter samples, from files and from stdin."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO
+from collections.abc import Mapping
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from nbilling.cli.context import billing
+from nbilling.cli.import_streams import NAMED, bad_lines, input_stream, progress_of, until_told
 from nbilling.cli.output import note, show
 from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.events import BadEvent
-from nbilling.model.imports import CUSTOMER_FROM, FORMATS, BadLine, ImportOptions, ImportReport
+from nbilling.model.imports import CUSTOMER_FROM, FORMATS, ZONE_METERS, BadLine, ImportOptions, SampleOptions
 
 EVENT_FORMATS = ("ndjson", "csv")
-ALL_FORMATS = (*FORMATS, *EVENT_FORMATS)
-NAMED = 10
-"""So many bad lines are named on stderr; ``--errors`` keeps them all."""
+SAMPLES = "nginx-plus"
+ALL_FORMATS = (*FORMATS, *EVENT_FORMATS, SAMPLES)
+
+# Parameter: the formats that it is for. The others are for all.
+_ONLY_LOGS = (
+    "docker", "customer_from", "customer_field", "key_map", "key_field", "trust_header_customer", "unattributed",
+    "fields",
+)  # fmt: skip
+_ONLY_FOR = dict.fromkeys(_ONLY_LOGS, FORMATS) | {
+    "source": (*FORMATS, SAMPLES),
+    "zone_map": (SAMPLES,),
+    "zone": (SAMPLES,),
+    "meters": (SAMPLES,),
+    "create_meters": (SAMPLES,),
+}
 
 
 @click.command("import")
 @click.argument("file")
 @click.option("--format", "log_format", type=click.Choice(ALL_FORMATS), default="combined", show_default=True)
+@click.option("--follow", is_flag=True, help="Go on with what is appended, over rotation, until stopped.")
+@click.option("--poll", default=1, type=click.IntRange(1, 3600), help="Seconds between looks at a file.  [default: 1]")
 @click.option("--docker", is_flag=True, help="Each line is wrapped by docker's json-file driver.")
-@click.option("--customer", default="", help="One customer for the whole log.")
+@click.option("--customer", default="", help="One customer for all of it.")
 @click.option("--customer-from", type=click.Choice(CUSTOMER_FROM), help="Who a line is billed to.")
 @click.option("--customer-field", default="", help="The field of a line that names the customer.")
 @click.option("--key-map", type=click.Path(), help="File of API keys and customers: TOML, JSON or CSV.")
@@ -33,64 +47,95 @@ NAMED = 10
 @click.option("--trust-header-customer", is_flag=True, help="Believe a customer that the client itself has sent.")
 @click.option("--unattributed", default="", help="Who pays for lines that name nobody. Default: they are bad lines.")
 @click.option("--map", "fields", multiple=True, metavar="OURS=THEIRS", help="Field names of a JSON log; repeatable.")
-@click.option("--source", default="", help="Keeps logs apart that must not be compared, such as two servers'.")
+@click.option("--zone-map", type=click.Path(), help="File of server zones and customers: TOML, JSON or CSV.")
+@click.option("--zone", default="", help="The one server zone of --customer. Default: all are.")
+@click.option("--meter", "meters", multiple=True, metavar="TOTAL=METER", help="What a zone's total feeds; repeatable.")
+@click.option("--create-meters", is_flag=True, help="Make the counter meters that are not there.")
+@click.option("--source", default="", help="Keeps apart what must not be compared, such as two servers.")
 @click.option("--strict", is_flag=True, help="Stop at the first bad line, with nothing imported.")
 @click.option("--errors", metavar="FILE", help="Write the lines that were not taken to this file.")
 @click.option("--output", "output_format", type=click.Choice(["table", "json"]), help="Default: table on a terminal.")
 @click.pass_context
-def import_log(
-    ctx: click.Context,
-    /,
-    file: str,
-    log_format: str,
-    docker: bool,
-    customer: str,
-    customer_from: str | None,
-    customer_field: str,
-    key_map: str | None,
-    key_field: str,
-    trust_header_customer: bool,
-    unattributed: str,
-    fields: tuple[str, ...],
-    source: str,
-    strict: bool,
-    errors: str | None,
-    output_format: str | None,
-) -> None:
-    """Import an access log, or usage events; FILE may be - for stdin, and a log may be gzip.
+def import_log(ctx: click.Context, /, file: str, log_format: str, **given: Any) -> None:
+    """Import an access log, usage events, or counter samples. FILE may be - for stdin, and may be gzip.
 
     Each line of a log is one API request and the bytes it sent, at its own time. The same file again, a copy of it,
     or its continuation after rotation adds only what is new. With --format ndjson or csv each line is an event with
-    customer, meter, amount, id, at, dimension and metadata; an id makes the import repeatable.
+    customer, meter, amount, id, at, dimension and metadata; an id makes the import repeatable. With --format nginx-plus
+    each line is a sample of nginx's status, whose totals feed the counter meters zone_requests, zone_sent and
+    zone_received. What comes through a pipe is written within about a second, though the pipe stays open.
 
     \b
     Example:
       nbilling usage import access.log --customer acme
-      docker logs proxy | nbilling usage import - --customer-from user
+      nbilling usage import access.log --customer-from user --follow
+      docker logs -f proxy | nbilling usage import - --customer-from user --follow
       nbilling usage import api.json --format json --key-map keys.toml --key-field api_key
       nbilling usage import events.ndjson --format ndjson
+      nbilling usage import status.ndjson --format nginx-plus --zone-map zones.toml --create-meters
     """
+    _check(ctx, file, log_format, given)
     if log_format in EVENT_FORMATS:
-        _import_events(ctx, file, log_format, customer, strict, errors, output_format)
-        return
+        _import_events(ctx, file, log_format, given)
+    elif log_format == SAMPLES:
+        _import_samples(ctx, file, given)
+    else:
+        _import_log(ctx, file, log_format, given)
+
+
+def _check(ctx: click.Context, file: str, log_format: str, given: Mapping[str, Any]) -> None:
+    """BadInput for options that would be left out silently, and for what never ends but is to be read twice."""
+    for name, formats in _ONLY_FOR.items():
+        if log_format not in formats and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = next(option.opts[0] for option in ctx.command.params if option.name == name)
+            raise BadInput(f"{flag} is not for --format {log_format}", hint=f"it is for {', '.join(formats)}")
+    if given["follow"] and given["strict"]:
+        raise BadInput("what is followed is never whole", hint="leave --strict or --follow out")
+    if given["follow"] and file != "-" and log_format not in FORMATS:
+        hint = f"tail -n +1 -F FILE | nbilling usage import - --format {log_format}"
+        raise BadInput("--follow of a file is for access logs", hint=hint)
+
+
+def _import_log(ctx: click.Context, file: str, log_format: str, given: Mapping[str, Any]) -> None:
     options = ImportOptions(
         format=log_format,
-        docker=docker,
-        source=source,
-        customer=customer,
-        customer_field=customer_field,
-        customer_from=customer_from or "",
-        key_map=_key_map(key_map),
-        key_field=key_field,
-        trust_header_customer=trust_header_customer,
-        unattributed=unattributed,
-        fields=_fields(fields),
-        strict=strict,
+        docker=given["docker"],
+        source=given["source"],
+        customer=given["customer"],
+        customer_field=given["customer_field"],
+        customer_from=given["customer_from"] or "",
+        key_map=_key_map(given["key_map"]),
+        key_field=given["key_field"],
+        trust_header_customer=given["trust_header_customer"],
+        unattributed=given["unattributed"],
+        fields=_pairs("--map", given["fields"], "time=ts"),
+        strict=given["strict"],
         name="" if file == "-" else file,
     )
-    with billing(ctx) as ledger, _input(file) as stream, _bad_lines(errors) as on_bad, _progress(stream) as progress:
-        report = ledger.usage.import_log(stream, options, progress=progress, on_bad=on_bad)
-    _say(report, output_format)
+    follow = given["follow"]
+    with billing(ctx) as ledger, until_told(follow) as signals:
+        with bad_lines(given["errors"]) as on_bad:
+            if signals is not None and file != "-":
+                report = ledger.usage.follow_log(
+                    file,
+                    options,
+                    stop=signals.asked,
+                    sleep=signals.wait,
+                    poll_seconds=given["poll"],
+                    on_bad=on_bad,
+                    tell=note,
+                )
+            else:
+                with input_stream(file) as stream, progress_of(stream) as progress:
+                    stop = signals.asked if signals is not None else None
+                    report = ledger.usage.import_log(stream, options, progress=progress, on_bad=on_bad, stop=stop)
+        if report.unfinished:
+            note("the last line is not finished; it is left for the next import")
+        # The parts are for programs: they say which log each stretch of lines belongs to.
+        counts = {name: value for name, value in report._asdict().items() if name not in ("unfinished", "parts")}
+        show(counts, given["output_format"])
+    if follow:
+        return
     if report.conflicts:
         raise Conflict(
             f"{report.conflicts:,} lines were imported before for another customer", hint="--source bills a log again"
@@ -99,127 +144,75 @@ def import_log(
         raise BadInput(f"none of {report.lines:,} lines could be taken", hint="check --format and the customer option")
 
 
-def _import_events(
-    ctx: click.Context,
-    file: str,
-    event_format: str,
-    customer: str,
-    strict: bool,
-    errors: str | None,
-    output_format: str | None,
-) -> None:
+def _import_events(ctx: click.Context, file: str, event_format: str, given: Mapping[str, Any]) -> None:
     """Events, a thousand a commit. Bad ones are named by their number among the events."""
+    strict = given["strict"]
+    with billing(ctx) as ledger, until_told(given["follow"]) as signals:
+        with input_stream(file) as stream, bad_lines(given["errors"], "events") as tell:
 
-    def refused(event: BadEvent) -> None:
-        tell(BadLine(event.number, event.code, event.message, f"{event.number}\t{event.message}".encode()))
+            def refused(event: BadEvent) -> None:
+                tell(BadLine(event.number, event.code, event.message, f"{event.number}\t{event.message}".encode()))
 
-    with billing(ctx) as ledger, _input(file) as stream, _bad_lines(errors) as tell:
-        on_bad = None if strict else refused
-        report = ledger.usage.import_events(stream, event_format, customer=customer, on_bad=on_bad)
-        if report.added:
-            ledger.usage.analyze()
-    if report.bad > NAMED:
-        note(f"and {report.bad - NAMED:,} more events were not taken; --errors FILE keeps them")
-    show(report._asdict(), output_format)
-    if report.events and report.bad == report.events:
+            report = ledger.usage.import_events(
+                stream,
+                event_format,
+                customer=given["customer"],
+                strict=strict,
+                on_bad=None if strict else refused,
+                stop=signals.asked if signals is not None else None,
+            )
+            if report.added:
+                ledger.usage.analyze()
+        show(report._asdict(), given["output_format"])
+    if report.events and report.bad == report.events and not given["follow"]:
         raise BadInput(f"none of {report.events:,} events could be taken", hint="check --format and the fields")
 
 
-def _say(report: ImportReport, output_format: str | None) -> None:
-    result = {
-        "lines": report.lines,
-        "requests": report.requests,
-        "bytes": report.bytes,
-        "added": report.added,
-        "duplicates": report.duplicates,
-        "bad": report.bad,
-        "unattributed": report.unattributed,
-        "conflicts": report.conflicts,
-    }
-    if report.unfinished:
-        note("the last line is not finished; it is left for the next import")
-    if report.bad > NAMED:
-        note(f"and {report.bad - NAMED:,} more lines were not taken; --errors FILE keeps them")
-    show(result, output_format)
-
-
-@contextmanager
-def _input(file: str) -> Iterator[BinaryIO]:
-    if file == "-":
-        yield sys.stdin.buffer
+def _import_samples(ctx: click.Context, file: str, given: Mapping[str, Any]) -> None:
+    options = SampleOptions(
+        zone_map=_key_map(given["zone_map"]),
+        customer=given["customer"],
+        zone=given["zone"],
+        meters=_pairs("--meter", given["meters"], "requests=zone_requests") or ZONE_METERS,
+        source=given["source"],
+        strict=given["strict"],
+    )
+    with billing(ctx) as ledger, until_told(given["follow"]) as signals:
+        with input_stream(file) as stream, bad_lines(given["errors"], "samples") as on_bad:
+            report = ledger.usage.import_samples(
+                stream,
+                options,
+                create_meters=given["create_meters"],
+                on_bad=on_bad,
+                stop=signals.asked if signals is not None else None,
+            )
+        for zone in report.others[:NAMED]:
+            note(f"zone {zone!r:.120} is in no map: nobody is billed for it")
+        for zone in report.missing[:NAMED]:
+            note(f"zone {zone!r:.120} is in no sample")
+        counts = {name: value for name, value in report._asdict().items() if isinstance(value, int)}
+        show(counts, given["output_format"])
+    if given["follow"]:
         return
-    try:
-        stream = open(file, "rb")  # noqa: SIM115 - closed below, with an error of its own for opening
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "not a file name"
-        raise BadInput(f"{file!r:.200} cannot be read: {reason}", hint="check the path") from None
-    with stream:
-        yield stream
+    if report.conflicts:
+        raise Conflict(
+            f"{report.conflicts:,} totals were imported before with other content or for another customer",
+            hint="--source keeps servers apart",
+        )
+    if report.samples and not report.totals:
+        raise BadInput(f"none of {report.samples:,} samples could be counted", hint="check --format and the zones")
 
 
-@contextmanager
-def _bad_lines(path: str | None) -> Iterator[Callable[[BadLine], None]]:
-    """Names the first bad lines on stderr, and keeps all of them where that was asked for."""
-    named = 0
-    kept = None
-    if path is not None:
-        try:
-            kept = open(path, "wb")  # noqa: SIM115 - closed in the finally below
-        except OSError as error:
-            raise BadInput(f"{path!r:.200} cannot be written: {error.strerror}", hint="check --errors") from None
-
-    def tell(line: BadLine) -> None:
-        nonlocal named
-        named += 1
-        if named <= NAMED:
-            note(f"line {line.number}: {line.message}")
-        if kept is not None:
-            kept.write(line.raw + b"\n")
-
-    try:
-        yield tell
-    finally:
-        if kept is not None:
-            kept.close()
-
-
-@contextmanager
-def _progress(stream: BinaryIO) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr, on a terminal only. A pipe has no length, so there it counts lines."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    length = _length(stream)
-    bar: Any = click.progressbar(length=length, label="importing", file=sys.stderr, width=30, show_pos=length is None)
-    with bar:
-        done = 0
-
-        def tell(size: int, lines: int) -> None:
-            nonlocal done
-            bar.update((size if length is not None else lines) - done)
-            done = size if length is not None else lines
-
-        yield tell
-
-
-def _length(stream: BinaryIO) -> int | None:
-    try:
-        here = stream.tell()
-        end = stream.seek(0, 2)
-        stream.seek(here)
-    except (OSError, ValueError):
-        return None
-    return end - here
-
-
-def _fields(pairs: tuple[str, ...]) -> dict[str, str]:
-    fields = {}
+def _pairs(flag: str, pairs: tuple[str, ...], example: str) -> dict[str, str]:
+    found: dict[str, str] = {}
     for pair in pairs:
-        ours, sign, theirs = pair.partition("=")
-        if not (ours and sign and theirs):
-            raise BadInput(f"--map {pair!r:.60} is not a pair", hint="write it as time=ts")
-        fields[ours] = theirs
-    return fields
+        one, sign, other = pair.partition("=")
+        if not (one and sign and other):
+            raise BadInput(f"{flag} {pair!r:.60} is not a pair", hint=f"write it as {example}")
+        if one in found:
+            raise BadInput(f"{flag} names {one!r:.60} twice", hint="leave one of them out")
+        found[one] = other
+    return found
 
 
 def _key_map(path: str | None) -> dict[str, str] | None:

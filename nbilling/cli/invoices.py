@@ -260,6 +260,23 @@ def _explained(found: dict[str, Any]) -> None:
         write(step)
 
 
+@invoice.command("email-send")
+@click.argument("invoice_id", metavar="INVOICE")
+@click.argument("customer")
+@click.pass_context
+def email_send(ctx: click.Context, invoice_id: str, customer: str) -> None:
+    """Mail an invoice to its customer; a draft is finalised first. What cannot be sent now waits in the outbox.
+
+    \b
+    Example:
+      nbilling invoice email-send INV-2026-000001 acme
+    """
+    with billing(ctx) as ledger:
+        sent = ledger.invoices.email_send(invoice_id, customer)
+    if sent["state"] != "done":
+        note(f"queued: {sent['reason'] or 'it will be sent'}; nbilling outbox process tries again")
+
+
 @invoice.command("mark-paid")
 @click.argument("invoice_id", metavar="INVOICE")
 @click.argument("method")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
-from nbilling.cli.context import billing, format_option
+from nbilling.cli.context import billing, confirm, format_option
 from nbilling.cli.ledger import make
-from nbilling.cli.output import chosen_format, show, write
+from nbilling.cli.output import chosen_format, note, show, write
+
+
+_CHANGES = ("plan", "version", "field", "before", "after")
 
 
 @click.group()
@@ -140,3 +143,69 @@ def create_custom(ctx: click.Context, customer: str, name: str, price: str, limi
     """
     with billing(ctx) as ledger:
         write(ledger.plans.create_custom(customer, name, price, limits_json))
+
+
+@plan.command()
+@click.argument("file", type=click.Path())
+@click.option("--dry-run", is_flag=True, help="Only show the difference.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@format_option
+@click.pass_context
+def apply(ctx: click.Context, file: str, dry_run: bool, yes: bool, format: str | None) -> None:
+    """Bring the plans to what FILE says (plans.toml). Shows the difference and asks.
+
+    A plan that differs becomes a new version; subscriptions keep the one they bought until "plan move". Plans that the
+    file does not name stay as they are.
+
+    \b
+    Example:
+      nbilling plan apply plans.toml --dry-run
+    """
+    from nbilling.api.billing import read_catalogue
+
+    table = read_catalogue(file)
+    with billing(ctx) as ledger:
+        changes = ledger.catalogue.apply(table, dry_run=True)
+        if not dry_run and changes:
+            if not yes:
+                show(changes, "table", columns=_CHANGES)
+            confirm(f"Change {len({change['plan'] for change in changes})} plans?", yes)
+            changes = ledger.catalogue.apply(table)
+    if not changes:
+        note("the plans are as the file says")
+    elif dry_run:
+        note("dry run: nothing was written")
+    show(changes, format, columns=_CHANGES)
+
+
+@plan.command()
+@click.option("--customer", help="With the plans that belong to this customer alone.")
+@click.pass_context
+def export(ctx: click.Context, customer: str | None) -> None:
+    """Print the plans as a file for "plan apply".
+
+    \b
+    Example:
+      nbilling plan export > plans.toml
+    """
+    with billing(ctx) as ledger:
+        write(ledger.catalogue.export(customer).rstrip("\n"))
+
+
+@plan.command()
+@click.argument("plan_id", metavar="PLAN")
+@click.option("--customer", help="Only this customer.")
+@click.option("--now", is_flag=True, help="At once and prorated, not at the end of each period.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_context
+def move(ctx: click.Context, plan_id: str, customer: str | None, now: bool, yes: bool) -> None:
+    """Move subscriptions from older versions of a plan to its newest.
+
+    \b
+    Example:
+      nbilling plan move pro --yes
+    """
+    confirm(f"Move the subscriptions to the newest version of {plan_id}?", yes)
+    with billing(ctx) as ledger:
+        moved = ledger.catalogue.move(plan_id, customer, now=now)
+    note(f"moved {moved}")

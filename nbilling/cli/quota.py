@@ -37,18 +37,77 @@ def init(ctx: click.Context) -> None:
 @click.argument("resource")
 @click.argument("limit")
 @click.argument("period")
+@click.option("--mode", default="hard", show_default=True, help="soft: warn, let pass, charge what lies above.")
+@click.option("--threshold", help="Percent from which there is a warning. Default: QUOTA_WARNING_THRESHOLD.")
 @click.pass_context
-def set_limit(ctx: click.Context, customer: str, resource: str, limit: str, period: str) -> None:
-    """Set a customer's own limit: PERIOD is per_month, per_day, per_hour, per_minute or absolute.
+def set_limit(
+    ctx: click.Context, customer: str, resource: str, limit: str, period: str, mode: str, threshold: str | None
+) -> None:
+    """Set a customer's own limit.
 
-    LIMIT is in the meter's unit; 0 blocks all, "unlimited" lifts the limit.
+    PERIOD is per_month, per_day, per_hour, per_minute, per_period (of billing) or absolute. LIMIT is in the meter's
+    unit; 0 blocks all, "unlimited" lifts the limit.
 
     \b
     Example:
       nbilling quota set-limit acme api_requests 10000 per_month
     """
     with billing(ctx) as ledger:
-        ledger.quota.set_limit(customer, resource, limit, period)
+        ledger.quota.set_limit(customer, resource, limit, period, mode=mode, threshold=threshold)
+
+
+@quota.command("remove-limit")
+@click.argument("customer")
+@click.argument("resource")
+@click.argument("period")
+@click.pass_context
+def remove_limit(ctx: click.Context, customer: str, resource: str, period: str) -> None:
+    """Remove a customer's own limit, so that its plan's holds again.
+
+    \b
+    Example:
+      nbilling quota remove-limit acme api_requests per_day
+    """
+    with billing(ctx) as ledger:
+        ledger.quota.remove_limit(customer, resource, period)
+
+
+@quota.command()
+@click.argument("customer")
+@click.argument("resource")
+@click.argument("event_id", metavar="ID")
+@click.argument("amount", required=False)
+@click.option("--format", "format", type=click.Choice(["table", "json"]), help="Print the decision too.")
+@click.pass_context
+def release(
+    ctx: click.Context, customer: str, resource: str, event_id: str, amount: str | None, format: str | None
+) -> int:
+    """Give back what enforce reserved under ID: all of it, or AMOUNT of it. Again: nothing.
+
+    \b
+    Example:
+      nbilling quota enforce acme api_requests 100 --id job-17
+      nbilling quota release acme api_requests job-17 40
+    """
+    with billing(ctx) as ledger:
+        return _answer(ledger.quota.release(customer, resource, event_id, amount), format)
+
+
+@quota.command()
+@click.argument("customer")
+@click.argument("feature")
+@click.pass_context
+def entitled(ctx: click.Context, customer: str, feature: str) -> int:
+    """Print what the plan says of a feature. Exit 0: entitled, 1: not (false, 0 or nothing).
+
+    \b
+    Example:
+      nbilling quota entitled acme support
+    """
+    with billing(ctx) as ledger:
+        found = ledger.quota.entitled(customer, feature)
+    write(str(found).lower() if isinstance(found, bool) else str(found))
+    return EXIT_OK if found else EXIT_REFUSED
 
 
 @quota.command()
@@ -174,7 +233,7 @@ def get_usage_percentage(ctx: click.Context, customer: str, resource: str) -> No
 @click.argument("period")
 @click.pass_context
 def reset(ctx: click.Context, customer: str, period: str) -> None:
-    """Start a counting window for quotas now, monthly or daily. Usage and billing do not change.
+    """Start a counting window for quotas now: daily, monthly or period. Usage and billing do not change.
 
     \b
     Example:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 import smtplib
 import ssl
-from email.errors import HeaderParseError
+from datetime import UTC, datetime
+from email.errors import HeaderParseError, MessageDefect
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP, SMTPUTF8
+from email.utils import format_datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -61,8 +63,9 @@ def is_sender(sender: str) -> bool:
     """Whether mail can be sent in that name."""
     name, address = sender_parts(sender)
     try:
-        return bool(Address(name, addr_spec=_ascii_address(address)).domain) and bool(address)
-    except (HeaderParseError, ValueError, IndexError):
+        whole = f"{address.rpartition('@')[0]}@{_ascii_domain(address)}"
+        return bool(Address(name, addr_spec=whole).domain)
+    except (HeaderParseError, ValueError, IndexError, MessageDefect):
         return False
 
 
@@ -76,15 +79,13 @@ def message_id(operation_id: str, sender: str) -> str:
 
 
 def compose(mail: Mail, sender: str, operation_id: str, at: int) -> EmailMessage:
-    """The message. ``at``: its date, microseconds UTC, the same each time it is sent."""
-    from email.utils import formatdate
-
-    name, address = sender_parts(sender)
+    """The message, the same to the byte each time. ``at``: its date, microseconds UTC."""
     message = EmailMessage(_POLICY)
-    message["From"] = Address(name, addr_spec=_ascii_address(address))
-    message["To"] = Address(addr_spec=_ascii_address(mail.to))
+    name, address = sender_parts(sender)
+    message["From"] = _address(name, address)
+    message["To"] = _address("", mail.to)
     message["Subject"] = " ".join(mail.subject.split())
-    message["Date"] = formatdate(at // SECOND)
+    message["Date"] = format_datetime(datetime.fromtimestamp(at // SECOND, UTC))
     message["Message-ID"] = message_id(operation_id, sender)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(mail.text)
@@ -93,17 +94,22 @@ def compose(mail: Mail, sender: str, operation_id: str, at: int) -> EmailMessage
     for file_name, media_type, content in mail.attachments:
         main, _, sub = media_type.partition("/")
         message.add_attachment(content, maintype=main, subtype=sub, filename=file_name)
+    seal = blake2b(operation_id.encode(), digest_size=12).hexdigest()
+    for number, part in enumerate(message.walk()):
+        if part.is_multipart():
+            part.set_boundary(f"=_{seal}_{number}")
     return message
+
+
+def _address(name: str, address: str) -> Address:
+    """From its parts: as a whole the library takes no local part outside ASCII."""
+    return Address(name, address.rpartition("@")[0], _ascii_domain(address))
 
 
 def _ascii_domain(address: str) -> str:
     """The domain in ASCII: names of other scripts in their ``xn--`` form."""
     domain = address.rpartition("@")[2]
     return domain if domain.isascii() else domain.encode("idna").decode()
-
-
-def _ascii_address(address: str) -> str:
-    return f"{address.rpartition('@')[0]}@{_ascii_domain(address)}"
 
 
 def to_bytes(message: EmailMessage) -> bytes:

@@ -129,9 +129,7 @@ def _failed(error: Any) -> Outcome:
 
 
 def _never_connected(error: Any) -> bool:
-    """Whether the failure was to find or reach the receiver, before a byte was sent."""
-    from urllib3.exceptions import MaxRetryError, NewConnectionError
-
+    """Whether the failure was to find or reach the receiver, before a byte was sent. urllib3 below has the class."""
     cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, MaxRetryError) else cause
-    return isinstance(reason, NewConnectionError)
+    reason = getattr(cause, "reason", cause)
+    return any(kind.__name__ == "NewConnectionError" for kind in type(reason).__mro__)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.core import Core
 from nbilling.model.identity import new_id
 from nbilling.model.periods import MONTH, Interval, day_start, local_day, month_of, period_of
 from nbilling.model.text import customer_id as valid_customer_id
 from nbilling.rules.quota import effective_limits
+from nbilling.rules.subscriptions import Cycle, after, first_anchor, trial_end
 from nbilling.store import customers, plans, quota, subscriptions
 from nbilling.store.customers import CustomerRow
 from nbilling.store.plans import PlanRow
@@ -70,7 +73,6 @@ class Accounts:
             ),
             "default plan",
         )  # fmt: skip
-        self.write_limits(db, number, plan.id)
         return self._roll(db, customers.get(db, number), now)
 
     def reopen(self, db: sqlite3.Connection, number: int, now: int) -> None:
@@ -80,17 +82,28 @@ class Accounts:
         self._roll(db, customers.get(db, number), now)
 
     def _roll(self, db: sqlite3.Connection, row: CustomerRow, now: int) -> CustomerRow:
+        """What was due by now has happened, on the day it was due; then the present period is the one of today."""
         today = local_day(row.zone, now)
-        held = subscriptions.in_force(db, row.id, today)
-        if held.pending_plan and held.pending_day <= today:
-            self.change_plan(
-                db, row, held, plans.version(db, held.pending_plan), held.pending_day, now, "pending change"
-            )
+        while (due := self._due(subscriptions.in_force(db, row.id, today), today)) is not None:
+            held, day = due
+            if held.status == "trialing" and held.trial_end_day == day:
+                held = held._replace(status=after(held.status, "trial_ended"))
+                subscriptions.save(db, held, now)
+                self.note(db, row, held, "trial_ended", "trialing", now, "the trial has ended", day)
+            if held.pending_plan and held.pending_day == day:
+                plan = plans.version(db, held.pending_plan)
+                self.change_plan(db, row, held, plan, day, now, "pending change")
         period = self.period_at(db, row, now)
         customers.set_period(db, row.id, period.id)
-        held = subscriptions.get(db, period.subscription)
-        self.write_limits(db, row.id, held.plan)
+        self.write_limits(db, row.id, subscriptions.get(db, period.subscription))
         return customers.get(db, row.id)
+
+    @staticmethod
+    def _due(held: SubscriptionRow, today: int) -> tuple[SubscriptionRow, int] | None:
+        """The subscription with the first day on which something was due and has not happened yet."""
+        days = [held.trial_end_day] if held.status == "trialing" else []
+        days += [held.pending_day] if held.pending_plan else []
+        return (held, min(days)) if days and min(days) <= today else None
 
     def period_at(self, db: sqlite3.Connection, row: CustomerRow, at: int) -> PeriodRow:
         """The period that holds an instant, made where it has not been yet."""
@@ -106,11 +119,10 @@ class Accounts:
         held = subscriptions.in_force(db, row.id, day)
         if held.is_default:
             start, end = month_of(day)
-            before, after = subscriptions.neighbours(db, row.id, day)
-            start, end = max(start, before), min(end, after)
+            before, after_it = subscriptions.neighbours(db, row.id, day)
+            start, end = max(start, before), min(end, after_it)
         else:
-            start, end = period_of(held.anchor_day, self.interval(db, held), day)
-            end = min(end, held.end_day)
+            start, end = cycle(held).period(day)
         return PeriodRow(
             0, row.id, held.id, start, end, day_start(row.zone, start), day_start(row.zone, end)
         )  # fmt: skip
@@ -118,17 +130,22 @@ class Accounts:
     def full_span(self, db: sqlite3.Connection, period: PeriodRow) -> tuple[int, int]:
         """``(start_day, end_day)`` that the period would have if nothing had cut it short: fees are prorated by it."""
         held = subscriptions.get(db, period.subscription)
-        if held.is_default:
-            return month_of(period.start_day)
-        return period_of(held.anchor_day, self.interval(db, held), period.start_day)
+        return month_of(period.start_day) if held.is_default else cycle(held).whole(period.start_day)
+
+    def billing_month(self, db: sqlite3.Connection, row: CustomerRow, day: int) -> tuple[int, int]:
+        """``(start_day, end_day)`` of the month by which limits per month count: the billing period where that is a
+        month, else the month counted from the subscription's anchor."""
+        held = subscriptions.in_force(db, row.id, day)
+        if self.interval(held) == MONTH:
+            period = self.derive_period(db, row, day)
+            return period.start_day, period.end_day
+        start, end = period_of(held.anchor_day, MONTH, day)
+        return max(start, held.start_day), min(end, held.end_day)
 
     @staticmethod
-    def interval(db: sqlite3.Connection, held: SubscriptionRow) -> Interval:
+    def interval(held: SubscriptionRow) -> Interval:
         """How long a subscription's periods are."""
-        if held.is_default:
-            return MONTH
-        plan = plans.version(db, held.plan)
-        return Interval(plan.interval_unit, plan.interval_count)
+        return MONTH if held.is_default else Interval(held.interval_unit, held.interval_count)
 
     def change_plan(
         self,
@@ -139,56 +156,163 @@ class Accounts:
         day: int,
         now: int,
         why: str,
+        quantity: int | None = None,
+        *,
+        trial: bool = True,
     ) -> None:
         """Puts a plan in force from a local day on, and gives the periods from that day on their new shape.
 
-        The first plan that is paid for starts a subscription anchored on that day; the default plan ends it; any other
-        plan is a further phase of the subscription and keeps its anchor.
+        The first plan that is paid for starts a subscription on that day; the default plan ends it. Any other plan is a
+        further phase of the subscription and keeps its anchor, unless it is billed by another interval: then its own
+        subscription begins.
         """
         if plan.plan_id == DEFAULT_PLAN and not held.is_default:
             subscriptions.end(db, held.id, max(day, held.start_day), now)
+            self.note(db, row, held._replace(status=after(held.status, "cancel")), "cancel", held.status, now, why, day)
+        elif held.is_default and plan.plan_id == DEFAULT_PLAN:  # another version of it
+            self._phase(db, row, held, plan, day, now, why, 1)
         elif held.is_default:
             subscriptions.set_pending(db, held.id, 0, 0, now)
-            subscriptions.insert(
-                db,
-                SubscriptionRow(
-                    0, new_id("sub", now), row.id, "active", 0, plan.id, day, day, NEVER, 0, 0, now, now
-                ),
-                why,
-            )  # fmt: skip
+            self._begin(db, row, plan, day, now, why, quantity or 1, trial=trial)
+        elif held.paused_plan:  # a change that was waiting when it was paused
+            subscriptions.save(db, held._replace(paused_plan=plan.id, pending_plan=0, pending_day=0), now)
+            return
+        elif (plan.interval_unit, plan.interval_count) != (held.interval_unit, held.interval_count):
+            subscriptions.end(db, held.id, max(day, held.start_day), now)
+            self.note(db, row, held._replace(status="canceled"), "cancel", held.status, now, f"{why}: replaced", day)
+            seats = quantity or (held.quantity if plan.per_seat else 1)
+            self._begin(db, row, plan, day, now, why, seats, trial=False)
         else:
-            subscriptions.add_phase(db, held.id, day, plan.id, why, now)
-            subscriptions.set_plan(db, held.id, plan.id, now)
+            self._phase(db, row, held, plan, day, now, why, quantity or (held.quantity if plan.per_seat else 1))
         self._reshape(db, row, day)
-        self.write_limits(db, row.id, plan.id)
+        self.refresh_limits(db, customers.get(db, row.id))
+
+    def _begin(
+        self, db: sqlite3.Connection, row: CustomerRow, plan: PlanRow, day: int, now: int, why: str, quantity: int,
+        *, trial: bool = True,
+    ) -> None:  # fmt: skip
+        """Starts a subscription, with a trial if the plan gives one and the customer has never had any."""
+        interval = Interval(plan.interval_unit, plan.interval_count)
+        trial = trial and plan.trial_days > 0 and not subscriptions.had_trial(db, row.id)
+        paid_day = trial_end(day, plan.trial_days, day) if trial else day
+        held = SubscriptionRow(
+            0, new_id("sub", now), row.id, "trialing" if trial else "active", 0, plan.id,
+            first_anchor(paid_day, interval, plan.anchor_day), day, NEVER, 0, 0, now, now,
+            quantity, interval.unit, interval.times, paid_day if trial else 0,
+        )  # fmt: skip
+        subscriptions.insert(db, held, why)
+        self.note(db, row, held, "start", "", now, why, day)
+
+    def _phase(
+        self,
+        db: sqlite3.Connection,
+        row: CustomerRow,
+        held: SubscriptionRow,
+        plan: PlanRow,
+        day: int,
+        now: int,
+        why: str,
+        quantity: int,
+    ) -> None:
+        """Another plan, or another number of seats, in a subscription that goes on. A trial becomes the new plan's."""
+        status = after(held.status, "change_plan" if plan.id != held.plan else "change_quantity")
+        fresh = held._replace(plan=plan.id, quantity=quantity, status=status)
+        if plan.id != held.plan:
+            fresh = fresh._replace(pending_plan=0, pending_day=0)
+        if held.status == "trialing" and plan.id != held.plan:
+            paid_day = trial_end(held.start_day, plan.trial_days, day)
+            anchor = first_anchor(paid_day, self.interval(held), plan.anchor_day)
+            fresh = fresh._replace(trial_end_day=paid_day, anchor_day=anchor)
+            if paid_day == day:
+                fresh = fresh._replace(status=after(status, "trial_ended"))
+        subscriptions.add_phase(db, held.id, day, plan.id, quantity, why, now)
+        subscriptions.save(db, fresh, now)
+        if fresh.status != held.status:
+            self.note(db, row, fresh, "trial_ended", held.status, now, why, day)
+
+    def switch(
+        self,
+        db: sqlite3.Connection,
+        row: CustomerRow,
+        held: SubscriptionRow,
+        fresh: SubscriptionRow,
+        day: int,
+        now: int,
+        why: str,
+    ) -> None:
+        """Writes a paused or resumed subscription back: from that day on, another plan rates and limits it."""
+        subscriptions.save(db, fresh, now)
+        if fresh.plan != held.plan:
+            subscriptions.add_phase(db, held.id, day, fresh.plan, fresh.quantity, why, now)
+        self.refresh_limits(db, customers.get(db, row.id))
+
+    def note(
+        self,
+        db: sqlite3.Connection,
+        row: CustomerRow,
+        held: SubscriptionRow,
+        event: str,
+        before: str,
+        now: int,
+        why: str,
+        day: int,
+    ) -> None:
+        """Writes into the audit trail what has happened to a subscription."""
+        detail = {
+            "subscription": held.subscription_id,
+            "from": before,
+            "to": held.status,
+            "plan": plans.version(db, held.bought_plan).plan_id,
+            "quantity": held.quantity,
+            "day": day,
+            "reason": why,
+        }
+        self._core.audit(db, now, f"subscription.{event}", row.customer_id, detail)
 
     def _reshape(self, db: sqlite3.Connection, row: CustomerRow, day: int) -> None:
         period = subscriptions.period_holding(db, row.id, day)
-        if period is None:
-            return
-        derived = self.derive_period(db, row, day)
-        if derived.start_day == period.start_day:
-            subscriptions.reshape_period(db, derived._replace(id=period.id))
-        else:
-            cut = period._replace(end_day=derived.start_day, end_at=derived.start_at)
-            subscriptions.reshape_period(db, cut)
-            added = subscriptions.insert_period(db, derived)
-            subscriptions.reshape_period(db, added)
-            if row.period == period.id:
-                customers.set_period(db, row.id, added.id)
+        # An event may run ahead of the clock, and its period with it: that one takes its shape anew too.
+        ahead = [start for start in subscriptions.drop_periods_from(db, row.id, day + 1) if start > day]
+        if period is not None:
+            derived = self.derive_period(db, row, day)
+            if derived.start_day == period.start_day:
+                subscriptions.reshape_period(db, derived._replace(id=period.id))
+            else:
+                cut = period._replace(end_day=derived.start_day, end_at=derived.start_at)
+                subscriptions.reshape_period(db, cut)
+                added = subscriptions.insert_period(db, derived)
+                subscriptions.reshape_period(db, added)
+                if row.period == period.id:
+                    customers.set_period(db, row.id, added.id)
+        for start in ahead:
+            if subscriptions.period_holding(db, row.id, start) is None:
+                added = subscriptions.insert_period(db, self.derive_period(db, row, start))
+                subscriptions.reshape_period(db, added)
 
-    def write_limits(self, db: sqlite3.Connection, customer: int, plan: int) -> None:
+    def write_limits(self, db: sqlite3.Connection, customer: int, held: SubscriptionRow) -> None:
         """Writes down the limits in force: the customer's own, else its plan's, else the defaults."""
-        gauges = {meter for meter, _, _ in plans.limits(db, plan) if self._core.meter_by_id(db, meter).kind == "gauge"}
-        gauges |= {
-            meter for meter, _, _ in quota.own(db, customer) if self._core.meter_by_id(db, meter).kind == "gauge"
-        }
-        rows = effective_limits(quota.own(db, customer), plans.limits(db, plan), quota.defaults(db), gauges)
-        quota.write_effective(db, customer, [quota.LimitRow(*limit) for limit in rows])
+        own, listed = quota.own(db, customer), self.plan_limits(db, held)
+        gauges = {limit.meter for limit in own if self._is_gauge(db, limit.meter)}
+        gauges |= {limit.meter for limit in listed if self._is_gauge(db, limit.meter)}
+        own_months = int(self.interval(held) != MONTH)
+        rows = effective_limits(own, listed, quota.defaults(db), gauges)
+        quota.write_effective(db, customer, [quota.LimitRow(*limit, own_months) for limit in rows])
+
+    def _is_gauge(self, db: sqlite3.Connection, meter: int) -> bool:
+        return self._core.meter_by_id(db, meter).kind == "gauge"
+
+    def plan_limits(self, db: sqlite3.Connection, held: SubscriptionRow) -> list[quota.OwnLimit]:
+        """What the plan allows for as many seats as there are."""
+        return limits_of(plans.limits(db, held.plan), held.quantity)
 
     def refresh_limits(self, db: sqlite3.Connection, row: CustomerRow) -> None:
         """Writes the limits in force down again, after the customer's own have changed."""
-        self.write_limits(db, row.id, subscriptions.get(db, row.subscription).plan)
+        self.write_limits(db, row.id, subscriptions.get(db, row.subscription))
+
+    def features(self, db: sqlite3.Connection, row: CustomerRow | None) -> dict[str, Any]:
+        """What the plan in force entitles to: booleans, numbers, texts."""
+        features: dict[str, Any] = json.loads(self.plan_of(db, row).features, parse_float=Decimal)
+        return features
 
     def plan_of(self, db: sqlite3.Connection, row: CustomerRow | None) -> PlanRow:
         """The plan in force; the default plan where there is no customer yet."""
@@ -197,3 +321,23 @@ class Accounts:
         plan = plans.newest(db, DEFAULT_PLAN, 0)
         assert plan is not None  # seeded by the first migration, and plans are never deleted
         return plan
+
+
+def cycle(held: SubscriptionRow) -> Cycle:
+    """How the periods of a bought subscription lie."""
+    interval = Interval(held.interval_unit, held.interval_count)
+    return Cycle(held.start_day, held.trial_end_day or held.start_day, held.anchor_day, interval, held.end_day)
+
+
+def limits_of(listed: Sequence[plans.PlanLimitRow], quantity: int) -> list[quota.OwnLimit]:
+    """The limits of a plan for a number of seats."""
+    return [
+        quota.OwnLimit(
+            limit.meter,
+            limit.period,
+            limit.amount * quantity if limit.per_seat and limit.amount is not None else limit.amount,
+            limit.mode,
+            limit.threshold,
+        )
+        for limit in listed
+    ]

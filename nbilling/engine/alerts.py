@@ -92,7 +92,7 @@ class Alerts:
         self._core.write(job)
 
     def alert_list(self, customer_id: str) -> list[dict[str, Any]]:
-        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``; ``fired_at`` in this period, or None."""
+        """Alerts in use: ``[{metric, basis, threshold, unit, type, fired_at}]``, the last in this period or None."""
         db, row, _ = self._accounts.view(customer_id)
         if row is None:
             return []

@@ -117,10 +117,14 @@ class BulkTracking:
             return self._track_all(read(_lines(raw), customer), BATCH, None, progress)
 
     def _check_all(self, events: Iterable[Event]) -> None:
-        latest = self._core.now(self._core.read())
+        """Raises for the first event that is wrong; records nothing."""
+        now = self._core.now(self._core.read())
         for event in self._checked(events, None):
             if event is not None and event.at is not None:
-                _in_time(event, latest)
+                try:
+                    event_time(event.at, now)
+                except BadInput as error:
+                    raise _numbered(error, event.number) from None
 
     def _track_all(
         self,
@@ -212,6 +216,21 @@ class BulkTracking:
             raise BadInput("an event of a unique meter needs a value", hint=_UNIQUE_HINT)
         return _Checked(number, customer, meter, dimension, moment, value, key, text, int(set_level), words, claim)
 
+    def stamped(self, event: UsageEvent | Mapping[str, Any]) -> UsageEvent:
+        """The event to be kept for later. One without an id gets one, and its time: so it can be sent again.
+
+        One that has an id and no time gets none, for its first coming says when it was. BadInput for a mapping that
+        cannot be an event; values are checked when it is recorded.
+        """
+        if not isinstance(event, UsageEvent):
+            event = _from_mapping(event)
+        if isinstance(event.metadata, Mapping):
+            event = event._replace(metadata=dict(event.metadata))
+        if event.id is not None:
+            return event
+        now = self._core.now(self._core.read())
+        return event._replace(id=key_text(uuid7(now)), at=now if event.at is None else event.at)
+
     def _text(self, metadata: str) -> str | None:
         """Metadata that came as JSON text, as it is kept. Few texts repeat over and over, so these are remembered."""
         if metadata in self._good_texts:
@@ -269,10 +288,10 @@ class BulkTracking:
             at = now if event.at is None else event.at
             if at > latest:
                 try:
-                    _in_time(event, now)
+                    event_time(at, now)
                 except BadInput as error:
                     if refused is None:
-                        raise
+                        raise _numbered(error, event.number) from None
                     refused.append(BadEvent(event.number, error.code, error.message))
                     continue
             key = event.key or uuid7(now)
@@ -297,13 +316,6 @@ def _lines(raw: RawLines) -> Iterator[bytes | Quiet]:
 
 def _numbered(error: BadInput, number: int) -> BadInput:
     return BadInput(f"event {number}: {error.message}", hint=error.hint)
-
-
-def _in_time(event: _Checked, now: int) -> None:
-    try:
-        event_time(event.at or 0, now)
-    except BadInput as error:
-        raise _numbered(error, event.number) from None
 
 
 def _conflict(event: _Checked) -> BadEvent:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, NamedTuple
 
-from nbilling.engine.accounts import Accounts
+from nbilling.engine.accounts import Accounts, limits_of
 from nbilling.engine.core import Core
 from nbilling.engine.prices import price_model
-from nbilling.model.periods import day_start
+from nbilling.model.periods import MONTH, day_start
 from nbilling.rules.gauges import over_period
 from nbilling.rules.invoices import Line, Metered, Part, charges, late_lines
-from nbilling.rules.quota import effective_limits
+from nbilling.rules.quota import effective_limits, included
 from nbilling.rules.usage import merged
 from nbilling.store import gauges, invoices, plans, quota, subscriptions, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import LineRow
 from nbilling.store.plans import PlanRow
-from nbilling.store.subscriptions import PeriodRow
+from nbilling.store.subscriptions import PeriodRow, SubscriptionRow
 from nbilling.store.usage import DAILY, PERIOD, MeterRow
 
 if TYPE_CHECKING:
@@ -29,6 +29,16 @@ class Charged(NamedTuple):
 
     currency: str
     lines: list[tuple[int, Line]]
+
+
+class _Span(NamedTuple):
+    """A part of a period in days, the whole period that it is a share of, and whether it is all of this one."""
+
+    start: int
+    end: int
+    full: tuple[int, int]
+    whole: bool
+    through_at: int
 
 
 class Charges:
@@ -69,39 +79,43 @@ class Charges:
     def _own(
         self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, through_at: int
     ) -> tuple[str, list[Line]]:
+        held = subscriptions.get(db, period.subscription)
         spans = self._spans(db, period)
         full = self._accounts.full_span(db, period)
-        whole = len(spans) == 1
+        in_trial = period.start_day < held.trial_end_day
         parts = []
-        for start, end, plan in spans:
+        for start, end, plan, quantity in spans:
             share = Fraction(1) if plan.proration == "none" else Fraction(end - start, full[1] - full[0])
+            limits = self._included(db, row, held, plan, quantity)
+            span = _Span(start, end, full, len(spans) == 1, through_at)
             parts.append(
                 Part(
                     plan=plan.id,
                     plan_name=plan.name,
-                    price_minor=plan.price_minor,
+                    price_minor=0 if in_trial else plan.price_minor,
                     interval=plan.interval_unit,
                     start_day=start,
                     end_day=end,
                     share=share,
-                    metered=tuple(self._metered(db, row, period, plan, (start, end), full, whole, through_at)),
+                    metered=tuple(self._metered(db, row, period, plan, limits, span)),
+                    seats=quantity if plan.per_seat else 0,
                 )
             )
         currency = spans[-1][2].currency
         return currency, charges(parts, currency)
 
     @staticmethod
-    def _spans(db: sqlite3.Connection, period: PeriodRow) -> list[tuple[int, int, PlanRow]]:
-        """``(start_day, end_day, plan)`` of the parts. A plan without proration rates the whole that it ends."""
+    def _spans(db: sqlite3.Connection, period: PeriodRow) -> list[tuple[int, int, PlanRow, int]]:
+        """``(start_day, end_day, plan, seats)`` of the parts. A plan without proration rates the whole that it ends."""
         phases = subscriptions.phases(db, period.subscription)
         spans = []
         for position, phase in enumerate(phases):
             until = phases[position + 1].start_day if position + 1 < len(phases) else period.end_day
             start, end = max(phase.start_day, period.start_day), min(until, period.end_day)
             if start < end:
-                spans.append((start, end, plans.version(db, phase.plan)))
+                spans.append((start, end, plans.version(db, phase.plan), phase.quantity))
         if spans[-1][2].proration == "none":
-            return [(period.start_day, period.end_day, spans[-1][2])]
+            return [(period.start_day, period.end_day, *spans[-1][2:])]
         return spans
 
     def _metered(
@@ -110,19 +124,18 @@ class Charges:
         row: CustomerRow,
         period: PeriodRow,
         plan: PlanRow,
-        span: tuple[int, int],
-        full: tuple[int, int],
-        whole: bool,
-        through_at: int,
+        limits: dict[int, int | None],
+        span: _Span,
     ) -> list[Metered]:
-        limits = self._included(db, row, plan)
         prices = plans.prices(db, plan.id)
-        found = usage.amounts(db, PERIOD, period.id, row.id) if whole else self._days(db, row, *span)
+        found = (
+            usage.amounts(db, PERIOD, period.id, row.id) if span.whole else self._days(db, row, span.start, span.end)
+        )
         result = []
         for meter in usage.meters(db):
             price = prices.get(meter.id)
             amount = (
-                self._level(db, row, meter, span, full, through_at)
+                self._level(db, row, meter, span)
                 if meter.kind == "gauge"
                 else Fraction(found.get(meter.id, 0))
             )
@@ -157,39 +170,28 @@ class Charges:
         }
 
     @staticmethod
-    def _level(
-        db: sqlite3.Connection,
-        row: CustomerRow,
-        meter: MeterRow,
-        span: tuple[int, int],
-        full: tuple[int, int],
-        through_at: int,
-    ) -> Fraction:
+    def _level(db: sqlite3.Connection, row: CustomerRow, meter: MeterRow, span: _Span) -> Fraction:
         """The gauge's level weighted by time over the full period: what a GB-month is a multiple of. Or its highest,
         or its last level, as the meter says."""
-        start_at = day_start(row.zone, span[0])
-        end_at = min(day_start(row.zone, span[1]), through_at)
+        start_at = day_start(row.zone, span.start)
+        end_at = min(day_start(row.zone, span.end), span.through_at)
         if end_at <= start_at:
             return Fraction(0)
         series = gauges.samples(db, row.id, meter.id, start_at, end_at)
         if meter.aggregation != "time_weighted":
             spans = [over_period(changes, start_at, end_at) for changes in series.values()]
             return Fraction(sum(span.maximum if meter.aggregation == "max" else span.last for span in spans))
-        part = Fraction(end_at - start_at, day_start(row.zone, full[1]) - day_start(row.zone, full[0]))
+        part = Fraction(end_at - start_at, day_start(row.zone, span.full[1]) - day_start(row.zone, span.full[0]))
         return sum((over_period(changes, start_at, end_at).average * part for changes in series.values()), Fraction(0))
 
-    def _included(self, db: sqlite3.Connection, row: CustomerRow, plan: PlanRow) -> dict[int, int | None]:
-        """By meter, what the limits of the billing month include: the month's own, of a gauge the lowest."""
-        own, listed = quota.own(db, row.id), plans.limits(db, plan.id)
+    def _included(
+        self, db: sqlite3.Connection, row: CustomerRow, held: SubscriptionRow, plan: PlanRow, quantity: int
+    ) -> dict[int, int | None]:
+        """By meter, what the limits of the billing period include, for as many seats as there are."""
+        listed = limits_of(plans.limits(db, plan.id), quantity)
         gauge_meters = {meter.id for meter in usage.meters(db) if meter.kind == "gauge"}
-        result: dict[int, int | None] = {}
-        for meter, period, amount, _ in effective_limits(own, listed, quota.defaults(db), gauge_meters):
-            if meter in gauge_meters:
-                known = result.get(meter)
-                result[meter] = amount if known is None else known if amount is None else min(known, amount)
-            elif period == "per_month":
-                result[meter] = amount
-        return result
+        limits = effective_limits(quota.own(db, row.id), listed, quota.defaults(db), gauge_meters)
+        return included(limits, gauge_meters, self._accounts.interval(held) == MONTH)
 
 
 def _line(row: LineRow, meter_name: str) -> Line:
@@ -208,4 +210,5 @@ def _line(row: LineRow, meter_name: str) -> Line:
         unit=row.unit,
         unit_price=row.unit_price,
         amount_minor=row.amount_minor,
+        seats=row.seats,
     )

@@ -10,8 +10,10 @@ nothing behind either, but it would lock out every other writer meanwhile and ho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from enum import Enum
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 from nbilling.engine.log_batch import Batch, Done, Recorder, State
 from nbilling.engine.log_lines import Lines, RawLines, Stop, rereadable
@@ -33,6 +35,7 @@ T = TypeVar("T")
 BATCH_LINES = 2500
 """Lines of one write job: up to twice as many events."""
 
+_TAIL = 1 << 16
 _MOST_CUSTOMERS = 100_000
 _LONGEST_NAME = 4096
 
@@ -42,6 +45,16 @@ class Writer(Protocol):
 
     def write(self, job: Callable[[sqlite3.Connection], T], /) -> T:
         """Runs the job and returns its answer."""
+
+
+class Known(Enum):
+    """What is known of a file."""
+
+    NOT = "not"
+    IN_PART = "in part"
+    """It begins within a known log; its end may be new."""
+    WHOLE = "whole"
+    """It begins as a known log does and ends as that log does."""
 
 
 class LogImport:
@@ -92,25 +105,36 @@ class LogImport:
         reader = self._reader(options)
         return LogRun(self._ledger, self._recorder, self._clock, source, reader, progress or _ignore, on_bad or _ignore)
 
-    def knows(self, lines: Lines, options: ImportOptions) -> bool:
-        """Whether the first lines belong to a log that was imported before, by the same choice of the customer.
-
-        False where no line can be read, and where the input is damaged.
-        """
-        source, reader = _source(options), self._reader(options)
-        head: list[Line] = []
+    def known(self, file: BinaryIO, options: ImportOptions) -> Known:
+        """What the registry knows of a file, by its first and last lines. One that is packed is never ``WHOLE``."""
+        source = _source(options)
         try:
-            for some in RawLines(lines).lists(HEAD_LINES):
-                head += reader.read(some)[0]
-                if len(head) >= HEAD_LINES:
-                    break
-        except BadInput:
-            return False
+            head = self._lines(RawLines(file), options)
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - _TAIL))
+            # Where it does not begin with the file, the first line of the tail is only a part of one.
+            tail = self._lines(RawLines(file), options, last=True)[int(end > _TAIL) :]
+        except (BadInput, OSError):
+            return Known.NOT
         if not head:
-            return False
-        window = Window(b"".join([line.hash[:PREFIX] for line in head]), [line.at for line in head], len(head))
+            return Known.NOT
         now = self._clock.now()
-        return self._ledger.write(lambda db: LogPlaces(db, source, window, now).known())
+        windows = [
+            Window(b"".join([line.hash[:PREFIX] for line in some]), [line.at for line in some], len(some))
+            for some in (head, tail)
+        ]
+        found, whole = self._ledger.write(lambda db: LogPlaces(db, source, windows[0], now).known(windows[1]))
+        return Known.WHOLE if whole else Known.IN_PART if found else Known.NOT
+
+    def _lines(self, raw: RawLines, options: ImportOptions, *, last: bool = False) -> list[Line]:
+        """The first readable lines, or with ``last`` the last ones. None of them where the last one is unfinished."""
+        reader = self._reader(options)
+        found: list[Line] = []
+        for some in raw.lists(HEAD_LINES):
+            found += reader.read(some)[0]
+            if not last and len(found) >= HEAD_LINES:
+                break
+        return [] if last and raw.rest else found
 
     def _reader(self, options: ImportOptions) -> LogReader:
         return LogReader(options, customer_choice(options), self._clock.now)

@@ -20,7 +20,7 @@ from nbilling.model.documents import (
 from nbilling.model.money import currency as currency_of
 from nbilling.model.money import round_half_away
 from nbilling.model.periods import local_day, to_date
-from nbilling.rules.line_texts import LineTexts, meter_label, texts_for, unit_label, usage_detail
+from nbilling.rules.line_texts import LineTexts, fee_detail, meter_label, texts_for, unit_label, usage_detail
 from nbilling.store import customers, discounts, invoices, plans, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.invoices import InvoiceRow
@@ -106,9 +106,10 @@ class InvoiceDocuments:
     def _texts(self, db: sqlite3.Connection, line: invoices.LineRow, texts: LineTexts) -> tuple[str, str]:
         """Description and detail in the customer's language, from the same figures as the stored ones."""
         if line.kind == "fee":
-            share, days = Fraction(line.quantity), line.end_day - line.start_day
-            detail = "" if share == 1 else texts.days.format(part=days, whole=days / share)
-            return texts.fee.format(plan=plans.version(db, line.plan).name), detail
+            plan = plans.version(db, line.plan)
+            share = Fraction(line.quantity) / (line.seats or 1)
+            detail = fee_detail(line.start_day, line.end_day, share, line.seats, texts)
+            return texts.fee.format(plan=plan.name), detail
         if line.kind == "manual":
             return line.description, line.detail
         meter = self._core.meter_by_id(db, line.meter)

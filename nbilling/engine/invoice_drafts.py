@@ -123,5 +123,5 @@ def line_row(period: int, line: Line) -> LineRow:
         kind=line.kind, description=line.description, detail=line.detail, meter=line.meter, period=period,
         plan=line.plan, start_day=line.start_day, end_day=line.end_day, usage=str(line.usage),
         included="" if line.included is None else str(line.included), quantity=str(line.quantity), unit=line.unit,
-        unit_price=line.unit_price, amount_minor=line.amount_minor,
+        unit_price=line.unit_price, amount_minor=line.amount_minor, seats=line.seats,
     )  # fmt: skip

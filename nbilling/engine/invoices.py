@@ -64,7 +64,7 @@ class Invoices(InvoiceReports):
         return self._core.write(job)
 
     def _check_interval(self, db: sqlite3.Connection, period: PeriodRow, word: str) -> None:
-        interval = self._accounts.interval(db, subscriptions.get(db, period.subscription))
+        interval = self._accounts.interval(subscriptions.get(db, period.subscription))
         if interval != PERIODS[word]:
             name = next((key for key, value in PERIODS.items() if value == interval), None)
             actual = name or f"every {interval.times} {interval.unit}s"
@@ -148,6 +148,10 @@ class Invoices(InvoiceReports):
     def close(self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, now: int) -> InvoiceRow:
         """Finalises the invoice of a period, inside a job of the billing run."""
         return self._finalized(db, self._drafts.placed(db, row, period, now), now)
+
+    def fixed(self, db: sqlite3.Connection, invoice: InvoiceRow, now: int) -> InvoiceRow:
+        """Finalises a draft inside the job of another use case; any other invoice is returned as it is."""
+        return self._finalized(db, invoice, now)
 
     def _finalized(self, db: sqlite3.Connection, invoice: InvoiceRow, now: int) -> InvoiceRow:
         if invoice.status != "draft":
@@ -258,6 +262,9 @@ class Invoices(InvoiceReports):
 
 def _date(text: str) -> date:
     try:
-        return date.fromisoformat(text if len(text) == 10 else "")
-    except (ValueError, TypeError):
-        raise BadInput(f"{text!r:.40} is not a date", hint="write it as 2026-01-31") from None
+        found = date.fromisoformat(text if isinstance(text, str) and len(text) == 10 else "")
+    except ValueError:
+        found = date.min
+    if found.year < 1970:
+        raise BadInput(f"{text!r:.40} is not a date", hint="write it as 2026-01-31, from 1970 on")
+    return found

@@ -2,7 +2,7 @@
 
 Nothing is remembered but what the registry knows. At the start the file is read from its beginning, and its known lines
 are passed over; from then on only what is appended is read. What nobody had read of it when it was rotated away lies in
-the rotated file, so that one is completed first (:meth:`LogFollower.catch_up`).
+a rotated file, so these are completed too: at the start, and when one appears.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import re
 import stat
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from nbilling.engine import imports
-from nbilling.engine.imports import LogImport, LogRun
+from nbilling.engine.imports import Known, LogImport, LogRun
 from nbilling.engine.log_lines import RawLines, Stop
 from nbilling.model.errors import BadInput, StorageError
 from nbilling.model.imports import BadLine, ImportOptions, ImportReport
@@ -28,8 +30,11 @@ LINGER_SECONDS = 30
 _MARK = 64
 _GZIP = b"\x1f\x8b"
 _NUMBER = r"[.-]\d[\d._-]*"
-_PACKED = r"(?:\.gz)?"
+_PACKED = ".gz"
 _MOST_ROTATED = 16
+_MOST_IN_VAIN = 2
+"""So many packed files are read that turn out to be known; the older ones will be too."""
+
 Tell = Callable[[str], None]
 
 
@@ -60,8 +65,11 @@ class LogFollower:
         self._stop = stop or (lambda: False)
         self._current: _Tail | None = None
         self._renamed: list[_Tail] = []
-        self._opened = False
         self._missing = False
+        self._opened_at = -1
+        self._done: set[int] = set()
+        # When they were written to, and which: names change when the next rotation shifts them.
+        self._waiting: set[tuple[int, tuple[int, int]]] = set()
         self._report = ImportReport()
         case.begin(self._options)  # options that contradict each other are refused before anything is waited for
         _check(self._path)
@@ -71,6 +79,7 @@ class LogFollower:
         for tail in list(self._renamed):
             if not tail.read(self._stop) and tail.rests(LINGER_SECONDS):
                 self._renamed.remove(tail)
+                self._done.add(tail.changed_at())
                 self._add(tail.finish())
         while not self._stop() and (current := self._current or self._open()) is not None:
             current.read(self._stop)
@@ -78,30 +87,15 @@ class LogFollower:
                 self._tell(f"{self._path} was truncated; reading it from its beginning")
                 self._add(current.close())
                 self._current = None
-                # What was written to it after the last poll is in the copy that was made of it.
-                self.catch_up()
             elif self._is_another(current):
                 self._tell(f"{self._path} was rotated; reading the new one")
                 current.linger()
                 self._renamed.append(current)
                 self._current = None
             else:
-                return
-
-    def catch_up(self) -> None:
-        """Completes what the file was rotated to, from the newest back to the first one that is known.
-
-        A rotated file of which nothing is known counts only if it is newer than one that is: it was written between.
-        Files from before this log was first imported are left alone.
-        """
-        unknown: list[Path] = []
-        for path in _rotated(self._path):
-            if not self._knows(path):
-                unknown.append(path)
-            elif self._complete(path):
-                for between in reversed(unknown):
-                    self._complete(between)
-                return
+                break
+        if self._opened_at >= 0 and not self._stop():
+            self._complete_new()
 
     def report(self) -> ImportReport:
         """What came of all files so far."""
@@ -131,7 +125,7 @@ class LogFollower:
         self._report = _sum(self._report, report)
 
     def _open(self) -> _Tail | None:
-        """Opens the file if it is there. The first time, what was rotated away before is completed first."""
+        """Opens the file if it is there. The first time, what was rotated away before is completed."""
         try:
             file = io.FileIO(self._path)
         except OSError as error:
@@ -143,28 +137,66 @@ class LogFollower:
             self._tell(f"{self._path} is there")
         self._missing = False
         self._current = _Tail(file, self._case.begin(self._options, on_bad=self._on_bad))
-        if not self._opened:
-            self._opened = True
-            self.catch_up()
+        if self._opened_at < 0:
+            self._opened_at = self._current.changed_at()
+            self._catch_up()
         return self._current
 
     def _is_another(self, current: _Tail) -> bool:
         """Whether another file has taken the path. While there is none, the old one is still written to."""
-        try:
-            found = os.stat(self._path)
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) != current.identity
+        return _identity(self._path) not in (None, current.identity)
 
-    def _knows(self, path: Path) -> bool:
+    def _catch_up(self) -> None:
+        """Completes what the file was rotated to before the start, from the newest back.
+
+        A rotated file of which nothing is known counts only if it is newer than one that is: it was written between.
+        Files from before this log was first imported are left alone.
+        """
+        rotated = _rotated(self._path)
+        self._done = {file.changed_at for file in rotated}
+        unknown: list[_Rotated] = []
+        in_vain = 0
+        for file in rotated:
+            known = self._known(file.path)
+            if known is Known.NOT:
+                unknown.append(file)
+                continue
+            found = [self._complete(one.path) for one in reversed(unknown)]
+            unknown = []
+            if known is Known.IN_PART:
+                found.append(self._complete(file.path))
+                in_vain = 0 if any(found) else in_vain + 1
+            if in_vain == _MOST_IN_VAIN:
+                return
+
+    def _complete_new(self) -> None:
+        """Completes rotated files that have appeared: copies before a truncation, and what was rotated twice between
+        two looks. One is left alone while it is written to, and where it is older than what was followed first."""
+        tails = self._tails()
+        held, done = {tail.identity for tail in tails}, self._done | {tail.changed_at() for tail in tails}
+        rotated = _rotated(self._path)
+        waiting: set[tuple[int, tuple[int, int]]] = set()
+        for file in reversed(rotated):
+            state = file.changed_at, file.identity
+            if file.changed_at in done or file.identity in held or file.changed_at < self._opened_at:
+                continue
+            if state in self._waiting:
+                self._complete(file.path)
+                self._done.add(file.changed_at)
+            else:
+                waiting.add(state)
+        self._done &= {file.changed_at for file in rotated}
+        self._waiting = waiting
+
+    def _known(self, path: Path) -> Known:
         try:
             with open(path, "rb") as file:
-                return self._case.knows(file, self._options)
+                return self._case.known(file, self._options)
         except OSError:
-            return False
+            return Known.NOT
 
     def _complete(self, path: Path) -> bool:
-        """Imports a rotated file. False where it cannot be read to its end: it is just being compressed."""
+        """Imports a rotated file. Whether there was anything new in it."""
         try:
             with open(path, "rb") as file:
                 options = self._options._replace(name=str(path))
@@ -177,7 +209,7 @@ class LogFollower:
         self._add(report)
         if report.added:
             self._tell(f"{path} had {report.added:,} requests that were not counted yet")
-        return True
+        return bool(report.added)
 
 
 class _Tail:
@@ -190,6 +222,10 @@ class _Tail:
         self._lists = self._raw.lists(imports.BATCH_LINES)
         self._quiet_since = time.monotonic_ns()
         self.identity = self._file.identity
+
+    def changed_at(self) -> int:
+        """When the file was last written to, as the file system says, in nanoseconds."""
+        return self._file.changed_at()
 
     @property
     def cut(self) -> bool:
@@ -259,9 +295,29 @@ class _GrowingFile:
         self._mark = (self._mark + block[-_MARK:])[-_MARK:]
         return block
 
+    def changed_at(self) -> int:
+        """When it was last written to, in nanoseconds."""
+        return os.fstat(self._file.fileno()).st_mtime_ns
+
     def close(self) -> None:
         """Lets it go."""
         self._file.close()
+
+
+class _Rotated(NamedTuple):
+    """A file that a log was rotated to. Neither renaming nor compressing changes the time of its last line."""
+
+    changed_at: int
+    path: Path
+    identity: tuple[int, int]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _sum(one: ImportReport, other: ImportReport) -> ImportReport:
@@ -291,18 +347,19 @@ def _check(path: Path) -> None:
             raise BadInput(f"{shown} is compressed and does not grow", hint="leave --follow out")
 
 
-def _rotated(path: Path) -> list[Path]:
+def _rotated(path: Path) -> list[_Rotated]:
     """What the file was rotated to, the newest first: ``access.log.1``, ``access.log-20260517.gz``,
-    ``access-20260517.log``. Neither renaming nor compressing changes the time of the last line."""
+    ``access-20260517.log``. Not what is just being compressed."""
     stem, suffix = re.escape(path.stem), re.escape(path.suffix)
-    names = re.compile(f"{stem}(?:{suffix}{_NUMBER}{_PACKED}|{_NUMBER}{suffix}{_PACKED})", re.ASCII)
-    found: list[tuple[int, Path]] = []
-    for other in path.parent.iterdir():
-        if names.fullmatch(other.name):
-            try:
-                details = other.stat()
-            except OSError:
+    names = re.compile(f"{stem}(?:{suffix}{_NUMBER}|{_NUMBER}{suffix})(?:{re.escape(_PACKED)})?", re.ASCII)
+    found: list[_Rotated] = []
+    with suppress(FileNotFoundError):
+        listed = set(os.listdir(path.parent))
+        for name in filter(names.fullmatch, listed):
+            if name.endswith(_PACKED) and name.removesuffix(_PACKED) in listed:
                 continue
-            if stat.S_ISREG(details.st_mode):
-                found.append((details.st_mtime_ns, other))
-    return [other for _, other in sorted(found, reverse=True)[:_MOST_ROTATED]]
+            with suppress(OSError):
+                details = os.stat(path.parent / name)
+                if stat.S_ISREG(details.st_mode):
+                    found.append(_Rotated(details.st_mtime_ns, path.parent / name, (details.st_dev, details.st_ino)))
+    return sorted(found, reverse=True)[:_MOST_ROTATED]

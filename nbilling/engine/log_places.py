@@ -95,11 +95,16 @@ class LogPlaces:
         log = imports.add_log(self._db, source, rule, reading, self._window.lines[:PREFIX], name, self._now)
         return Place(log, 0, "new", fresh=True)
 
-    def known(self) -> bool:
-        """Whether the input begins within a log that is billed as this one is to be."""
+    def known(self, tail: Window) -> tuple[bool, bool]:
+        """Whether the input begins within a log that is billed as this one is to be; and whether, with ``tail`` as its
+        last lines, it begins and ends as that log does."""
         match = self._find(0, None)
-        log = match.log if match is not None else self._holding()
-        return log is not None and imports.get_log(self._db, log).customer_rule == self._source.customer_rule
+        number = match.log if match is not None else self._holding()
+        if number is None or (log := imports.get_log(self._db, number)).customer_rule != self._source.customer_rule:
+            return False, False
+        count = len(tail.lines) // PREFIX
+        lines, _ = imports.read_lines(self._db, log.id, max(0, log.lines - count), count)
+        return True, match is not None and match.position == 0 and count > 0 and lines == tail.lines
 
     def step(self, place: Place, start: int) -> tuple[Stretch, Place, Place]:
         """The next stretch from a line of the batch on, the place it is in, and the place after it."""

@@ -7,7 +7,7 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from nbilling.engine.accounts import Accounts
+from nbilling.engine.accounts import DEFAULT_PLAN, Accounts
 from nbilling.engine.core import Core
 from nbilling.model.clock import DAY, format_time
 from nbilling.model.errors import BadInput, Conflict, NotFound
@@ -17,9 +17,10 @@ from nbilling.model.periods import Interval, day_start, local_day, month_of
 from nbilling.model.text import choice, json_object, plain
 from nbilling.rules.plans import compare, monthly_price
 from nbilling.rules.quota import UNLIMITED
+from nbilling.rules.subscriptions import after
 from nbilling.rules.usage import base_amount, unit_amount
 from nbilling.store import plans, subscriptions
-from nbilling.store.plans import PlanRow
+from nbilling.store.plans import PlanLimitRow, PlanRow
 
 if TYPE_CHECKING:
     import sqlite3
@@ -52,13 +53,12 @@ class Plans:
     def get_current(self, customer_id: str) -> dict[str, Any]:
         """The customer's plan and, as ``subscription``, its status, present period and what is pending."""
         db, row, now = self._accounts.view(customer_id)
-        plan = self._accounts.plan_of(db, row)
-        result = self._shown(db, plan)
         if row is None:
             start, end = month_of(now // DAY)
             bounds, held = (start * DAY, end * DAY), None
         else:
             bounds, held = (row.start_at, row.end_at), subscriptions.get(db, row.subscription)
+        result = self._shown(db, plans.version(db, held.bought_plan) if held else self._accounts.plan_of(db, None))
         pending = plans.version(db, held.pending_plan) if held is not None and held.pending_plan else None
         result["subscription"] = {
             "id": held.subscription_id if held else None,
@@ -86,10 +86,12 @@ class Plans:
             row = self._accounts.ensure(db, customer_id, now)
             plan = _found(plans.newest(db, plan_id, row.id), plan_id)
             held = subscriptions.get(db, row.subscription)
-            current = plans.version(db, held.plan)
+            current = plans.version(db, held.bought_plan)
             if plan.plan_id == current.plan_id:
                 return
             _check_direction(current, plan, up)
+            if not held.is_default:
+                after(held.status, "cancel" if plan.plan_id == DEFAULT_PLAN else "change_plan")
             if when == "now":
                 day = local_day(row.zone, now)
                 self._accounts.change_plan(db, row, held, plan, day, now, "upgrade" if up else "downgrade")
@@ -133,7 +135,7 @@ class Plans:
             )  # fmt: skip
             number = plans.insert(db, plan)
             for meter_id, period, amount in amounts:
-                plans.add_limit(db, number, meter_id, period, amount)
+                plans.add_limit(db, number, PlanLimitRow(meter_id, period, amount))
             detail = {"name": name, "price_minor": minor, "currency": plan.currency, "limits": limits}
             self._core.audit(db, now, "plan.create_custom", customer_id, {"plan": plan_id, **detail})
             return plan_id
@@ -142,9 +144,9 @@ class Plans:
 
     def _shown(self, db: sqlite3.Connection, plan: PlanRow) -> dict[str, Any]:
         limits: dict[str, Any] = {}
-        for number, _, amount in plans.limits(db, plan.id):
-            meter = self._core.meter_by_id(db, number)
-            limits[meter.name] = None if amount is None else unit_amount(amount, meter.scale)
+        for limit in plans.limits(db, plan.id):
+            meter = self._core.meter_by_id(db, limit.meter)
+            limits[meter.name] = None if limit.amount is None else unit_amount(limit.amount, meter.scale)
         return {
             "id": plan.plan_id,
             "name": plan.name,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import sqlite3
 
 _SLOT = 15 * MINUTE
-_DAILY_WINDOW = "quota_day"
+_DAILY_WINDOW, _MONTHLY_WINDOW = "quota_day", "quota_month"
 Place = tuple[int, int]
 """A grain and a bucket: one of the rollups that an event counts in."""
 
@@ -62,32 +62,53 @@ class _Counting:
         self._customers = {row.id: row for row in known}
         self._periods: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._windows: dict[int, list[tuple[int, str, int, int]]] = {}
+        self._months: dict[tuple[int, int], tuple[int, int]] = {}
         self._late: set[int] = set()
-        # By (customer, meter, dimension, quarter of an hour), and by whole rollup key: amount and events.
+        # By (customer, meter, dimension, quarter of an hour): amount and events.
         self._slots: dict[tuple[int, int, int, int], list[int]] = {}
-        self._sums: dict[tuple[int, int, int, int, int], list[int]] = {}
+        self._deltas: list[Delta] = []
+        self._added_up: dict[int, str] = {}
 
     def count(self, added: Sequence[tuple[int, UsageRow]]) -> None:
         """Adds events to rollups and windows, and samples of gauges and counters to their series."""
-        self._windows = usage.windows(self._db, {row.customer for _, row in added})
+        windows = self._windows = usage.windows(self._db, list({row[0] for _, row in added}))
+        slots, added_up = self._slots, self._added_up
         for seq, row in added:
-            meter = self._core.meter_by_id(self._db, row.meter)
-            if meter.kind == "gauge":
-                self._note_levels(row, gauges.insert_sample(self._db, seq, row))
-            elif meter.kind == "counter":
-                for place, (at, number, change) in enumerate(counters.insert_sample(self._db, seq, row)):
-                    self._add(number, row._replace(at=at), change, events=int(place == 0))
-            elif meter.aggregation in ("sum", "count"):
-                self._add(seq, row, 1 if meter.aggregation == "count" else row.amount)
+            customer, number, dimension, at, amount, _, _, _, _ = row
+            weight = added_up.get(number)
+            if weight is None:
+                meter = self._core.meter_by_id(self._db, number)
+                if meter.kind != "event" or meter.aggregation not in ("sum", "count"):
+                    self._count_one(seq, row, meter)
+                    continue
+                weight = added_up[number] = meter.aggregation
+            if weight == "count":
+                amount = 1
+            # The way of most events, so it is written out; otherwise it is that of _add.
+            key = customer, number, dimension, at // _SLOT
+            total = slots.get(key)
+            if total is None:
+                slots[key] = [amount, 1]
             else:
-                self._keep(seq, row, meter)
+                total[0] += amount
+                total[1] += 1
+            if customer in windows:
+                self._add_to_windows(seq, row, amount, 1)
         self._spread()
-        if self._sums:
-            deltas = ((*key, amount, events, 0) for key, (amount, events) in sorted(self._sums.items()))
-            usage.add_to_rollups(self._db, "sum", deltas)
+        if self._deltas:
+            usage.add_to_rollups(self._db, "sum", self._deltas)
         if self._late:
             # Usage of another period than the present one may come after that period's invoice.
             subscriptions.mark_late(self._db, sorted(self._late))
+
+    def _count_one(self, seq: int, row: UsageRow, meter: MeterRow) -> None:
+        if meter.kind == "gauge":
+            self._note_levels(row, gauges.insert_sample(self._db, seq, row))
+        elif meter.kind == "counter":
+            for place, (at, number, change) in enumerate(counters.insert_sample(self._db, seq, row)):
+                self._add(number, row._replace(at=at), change, events=int(place == 0))
+        else:
+            self._keep(seq, row, meter)
 
     def _note_levels(self, row: UsageRow, until: int) -> None:
         """A late sample of a gauge changes what later periods cost too, up to the next one that sets the level."""
@@ -96,32 +117,42 @@ class _Counting:
         if end_at <= present_at:
             self._late.update(subscriptions.periods_within(self._db, row.customer, end_at, min(until, present_at)))
 
-    def _add(self, seq: int, row: UsageRow, amount: int, events: int = 1) -> None:
+    def _add(self, seq: int, row: UsageRow, amount: int, events: int) -> None:
         slot = self._slots.setdefault((row.customer, row.meter, row.dimension, row.at // _SLOT), [0, 0])
         slot[0] += amount
         slot[1] += events
         if row.customer in self._windows:
-            for grain, bucket in self._open_windows(seq, row):
-                self._total((grain, bucket, row.customer, row.meter, row.dimension), amount, events)
+            self._add_to_windows(seq, row, amount, events)
 
-    def _total(self, key: tuple[int, int, int, int, int], amount: int, events: int) -> None:
-        total = self._sums.setdefault(key, [0, 0])
-        total[0] += amount
-        total[1] += events
+    def _add_to_windows(self, seq: int, row: UsageRow, amount: int, events: int) -> None:
+        self._deltas += [
+            (grain, bucket, row.customer, row.meter, row.dimension, amount, events, 0)
+            for grain, bucket in self._open_windows(seq, row)
+        ]
 
     def _spread(self) -> None:
-        """Each quarter of an hour's sum into every rollup that it lies in: far fewer than there are events."""
-        for (customer, meter, dimension, slot), (amount, events) in self._slots.items():
-            for place in self._places(customer, slot * _SLOT):
-                self._total((*place, customer, meter, dimension), amount, events)
+        """Each quarter of an hour's sum into every rollup that it lies in: far fewer than there are events. In order,
+        for rows that are neighbours then lie on pages just seen."""
+        shares = [
+            (customer, meter, dimension, amount, events, *self._buckets(customer, slot * _SLOT))
+            for (customer, meter, dimension, slot), (amount, events) in sorted(self._slots.items())
+        ]
+        if shares:
+            usage.add_up(self._db, shares)
 
-    def _places(self, customer: int, at: int) -> list[Place]:
-        day = self._day(customer, at)
-        return [(LIFETIME, 0), (HOURLY, at // HOUR), (DAILY, day), (PERIOD, self._period(customer, day)[0])]
+    def _buckets(self, customer: int, at: int) -> tuple[int, int, int]:
+        """The hour, the local day and the billing period of an instant."""
+        row = self._customers.get(customer) or self._customer(customer)
+        day = local_day(row.zone, at)
+        # Periods begin and end where days do, so the present one can be told by the instant.
+        if row.start_at <= at < row.end_at:
+            return at // HOUR, day, row.period
+        return at // HOUR, day, self._period(customer, day)[0]
 
     def _keep(self, seq: int, row: UsageRow, meter: MeterRow) -> None:
         """A maximum, a last value, or one more different value."""
-        places = [*self._places(row.customer, row.at), *self._open_windows(seq, row)]
+        hour, day, period = self._buckets(row.customer, row.at)
+        places = [(LIFETIME, 0), (HOURLY, hour), (DAILY, day), (PERIOD, period), *self._open_windows(seq, row)]
         if meter.aggregation == "unique":
             value = _value(row)
             deltas: list[Delta] = [
@@ -149,6 +180,10 @@ class _Counting:
             if scope == _DAILY_WINDOW:
                 if self._day(row.customer, opened_at) == day:
                     newest[scope] = number
+            elif scope == _MONTHLY_WINDOW:
+                first, last = self._month(row.customer, day)
+                if first <= opened_at < last:
+                    newest[scope] = number
             elif start_at <= opened_at < end_at:
                 newest[scope] = number
         for number in newest.values():
@@ -162,6 +197,15 @@ class _Counting:
 
     def _day(self, customer: int, at: int) -> int:
         return local_day(self._customer(customer).zone, at)
+
+    def _month(self, customer: int, day: int) -> tuple[int, int]:
+        """When the month begins and ends by which limits per month count on a day."""
+        found = self._months.get((customer, day))
+        if found is None:
+            row = self._customer(customer)
+            start, end = self._accounts.billing_month(self._db, row, day)
+            found = self._months[customer, day] = day_start(row.zone, start), day_start(row.zone, end)
+        return found
 
     def _period(self, customer: int, day: int) -> tuple[int, int, int]:
         found = self._periods.get((customer, day))

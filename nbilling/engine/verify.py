@@ -13,12 +13,12 @@ from nbilling.engine.verify_context import Context, moment
 from nbilling.engine.verify_events import check_counters, check_events, check_gauges
 from nbilling.engine.verify_invoices import InvoicesCheck
 from nbilling.engine.verify_plans import PlanBook
+from nbilling.engine.verify_settings import check_settings
 from nbilling.engine.verify_totals import TotalsCheck
 from nbilling.engine.verify_usage import UsageCheck
 from nbilling.engine.verify_windows import WindowCheck
 from nbilling.model.clock import parse_time
 from nbilling.model.errors import NotALedger
-from nbilling.model.money import CURRENCIES
 from nbilling.model.verification import VerifyProgress, VerifyReport
 from nbilling.store import verify as store
 
@@ -30,7 +30,7 @@ CHECKED = (
     "events: numbers without a gap, hours, identities of the ids that were sent",
     "rollups of hours and local days against events, of periods and lifetimes against days, resets against events",
     "gauge levels and counter deltas replayed from their events",
-    "subscriptions, phases, periods and the limits in force",
+    "subscriptions, phases, periods and the limits in force; meters, tax rates and codes by the audit trail",
     "invoices: sums, discounts, taxes, payments, numbers, the audit trail, every line rated again",
     "usage on finalised invoices against what was recorded when they were finalised",
 )
@@ -97,6 +97,7 @@ def _checks(context: Context) -> list[tuple[str, Callable[[], None]]]:
     book, totals = PlanBook(context), TotalsCheck(context)
     return [
         ("file", lambda: _file(context)),
+        ("settings", lambda: check_settings(context)),
         ("usage", UsageCheck(context).run),
         ("identities", lambda: check_events(context)),
         ("gauges", lambda: check_gauges(context)),
@@ -110,16 +111,19 @@ def _checks(context: Context) -> list[tuple[str, Callable[[], None]]]:
 
 
 def _file(context: Context) -> None:
-    """SQLite's own checks, references, and the table of currencies."""
+    """SQLite's own checks, constraints, references."""
     for text in store.damage(context.db, quick=bool(context.since)):
         context.wrong("file", "SQLite's own check", "ok", text)
+    for table, constraint, row in store.broken_constraints(context.db):
+        context.wrong(table, _row(context, row, ""), f"CHECK ({constraint})", "a row that breaks it")
     for table, column, parent, row in store.broken_references(context.db):
-        named = [
-            context.customer(value) if name == "customer" and isinstance(value, int) and column != name
-            else f"{name} {value}"
-            for name, value in row.items()
-        ]  # fmt: skip
-        context.wrong(table, ", ".join(named), f"a row of {parent} for {column}", "none")
-    known = {code: found.exponent for code, found in CURRENCIES.items()}
-    for code, right, exponent in store.wrong_currencies(context.db, known):
-        context.wrong("currencies", code, right, exponent)
+        context.wrong(table, _row(context, row, column), f"a row of {parent} for {column}", "none")
+
+
+def _row(context: Context, row: dict[str, object], column: str) -> str:
+    """The key of a row of any table; a customer by its own id, unless that is what cannot be found."""
+    return ", ".join(
+        context.customer(value) if name == "customer" and isinstance(value, int) and name != column
+        else f"{name} {value}"
+        for name, value in row.items()
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nbilling.engine.accounts import cycle, limits_of
 from nbilling.engine.verify_context import NO_ROW, Context, date, moment, period_name, span
 from nbilling.engine.verify_plans import PlanBook
 from nbilling.engine.verify_totals import TotalsCheck
@@ -10,6 +11,7 @@ from nbilling.rules.quota import effective_limits
 from nbilling.store import quota
 from nbilling.store import verify as store
 from nbilling.store import verify_billing as billing_store
+from nbilling.store.quota import LimitRow
 from nbilling.store.subscriptions import NEVER, PeriodRow, SubscriptionRow
 
 _STEP = 1_000
@@ -59,6 +61,8 @@ class AccountsCheck:
                                         f"{row.status}, {end}")  # fmt: skip
                 if self._book.plan(row.plan).owner not in (0, customer):
                     self._context.wrong(table, f"{key}, plan", "a plan for this customer", "another customer's")
+                if row.is_default and row.anchor_day:
+                    self._context.wrong(table, f"{key}, anchor", "none, for calendar months", date(row.anchor_day))
                 self._pending(key, row, ends)
 
     def _phases(self, key: str, row: SubscriptionRow) -> None:
@@ -127,9 +131,9 @@ class AccountsCheck:
 
     def _bounds(self, owner: SubscriptionRow, held: list[SubscriptionRow], day: int) -> tuple[int, int]:
         """The period of a day. A bought subscription cuts the months before and after it, also one of no length."""
-        start, end = self._book.full_span(owner, day)
         if not owner.is_default:
-            return start, min(end, owner.end_day)
+            return cycle(owner).period(day)
+        start, end = self._book.full_span(owner, day)
         cuts = [cut for row in held if not row.is_default for cut in (row.start_day, row.end_day)]
         return max([start, *(cut for cut in cuts if cut <= day)]), min([end, *(cut for cut in cuts if cut > day)])
 
@@ -155,12 +159,16 @@ class AccountsCheck:
     def _limits(self, name: str, owner: SubscriptionRow) -> None:
         db, context = self._db, self._context
         right = effective_limits(
-            quota.own(db, owner.customer), self._book.limits(owner.plan), self._book.defaults, set(context.gauges)
+            quota.own(db, owner.customer),
+            limits_of(self._book.limits(owner.plan), owner.quantity),
+            self._book.defaults,
+            set(context.gauges),
         )
         found = quota.all_effective(db, owner.customer)
         context.counted("limits", len(found))
-        expected = {(meter, period): (amount, source) for meter, period, amount, source in right}
-        kept = {(row.meter, row.period): (row.amount, row.source) for row in found}
+        monthly = owner.is_default or (owner.interval_unit, owner.interval_count) == ("month", 1)
+        expected = {limit[:2]: LimitRow(*limit, int(not monthly)) for limit in right}
+        kept = {row[:2]: row for row in found}
         for meter, period in sorted(expected.keys() | kept.keys()):
             limits = expected.get((meter, period)), kept.get((meter, period))
             if limits[0] != limits[1]:
@@ -168,8 +176,10 @@ class AccountsCheck:
                 context.wrong("effective_limits", key, _limit(limits[0]), _limit(limits[1]))
 
 
-def _limit(limit: tuple[int | None, str] | None) -> str:
+def _limit(limit: LimitRow | None) -> str:
     if limit is None:
         return NO_ROW
-    amount, source = limit
-    return f"{'unlimited' if amount is None else amount} of the {source}"
+    terms = f"{'unlimited' if limit.amount is None else limit.amount} of the {limit.source}"
+    if limit.mode == "hard" and limit.threshold is None and not limit.own_months:
+        return terms
+    return f"{terms}, {limit.mode}, warning at {limit.threshold}, months of their own: {limit.own_months}"

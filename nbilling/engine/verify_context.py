@@ -24,6 +24,7 @@ UNREADABLE = (ValueError, ArithmeticError, LookupError, TypeError)
 """What rules raise for stored values that make no sense: fractions that are none, days beyond the calendar."""
 
 _NAMES = 50_000
+_FIRST_HOUR = -(2**62)
 
 
 class Context:
@@ -32,7 +33,7 @@ class Context:
     def __init__(self, db: sqlite3.Connection, since: int, progress: Callable[[VerifyProgress], None] | None) -> None:
         self.db = db
         self.since = since
-        self.since_h = since // HOUR
+        self.since_h = since // HOUR if since else _FIRST_HOUR
         self._progress = progress
         self.meters = {meter.id: meter for meter in usage.meters(db)}
         self.gauges = self._meters_of(lambda meter: meter.kind == "gauge")

@@ -43,13 +43,14 @@ class CreditsCheck:
             if balance < 0:
                 self._below.append((customer, currency, at, balance))
             moved = _Moved(customer, currency, amount)
+            if bool(invoice) == bool(credit_note):
+                name = f"{self._context.customer(customer)}, {moment(at)}"
+                found = f"invoice {invoice}, credit note {credit_note}"
+                self._context.wrong("balance_movements", name, "an invoice or a credit note", found)
             if invoice:
                 self._applied.setdefault(invoice, []).append(moved)
             elif credit_note:
                 self._noted.setdefault(credit_note, []).append(moved)
-            else:
-                name = f"{self._context.customer(customer)}, {moment(at)}"
-                self._context.wrong("balance_movements", name, "an invoice or a credit note", "neither")
 
     def check(self, key: str, invoice: InvoiceRow, lines: list[LineRow], trail: list[Trail]) -> None:
         """Payments and credit notes of an invoice, with what the audit trail says of them, one after the other."""
@@ -120,6 +121,8 @@ class CreditsCheck:
             if not 1 <= row.position <= len(lines):
                 context.wrong("credit_note_lines", place, f"one of {len(lines)} lines", "no line of the invoice")
                 continue
+            described = lines[row.position - 1].description
+            context.equal("credit_note_lines", f"{place}, description", described, row.description)
             before[row.position] = before.get(row.position, 0) + row.amount_minor
             if before[row.position] > nets[row.position - 1]:
                 found = f"{before[row.position]} in all"

@@ -34,7 +34,7 @@ class LinesCheck:
 
     def check(self, key: str, invoice: InvoiceRow, held: SubscriptionRow, lines: list[LineRow]) -> None:
         """All lines of a finalised invoice; those written by hand are compared elsewhere."""
-        own = {(meter, period) for meter, period, _ in quota.own(self._db, invoice.customer)}
+        own = {(meter, period) for meter, period, *_ in quota.own(self._db, invoice.customer)}
         limited = {meter for meter, _ in own}
         for position, line in enumerate(lines, 1):
             name = f"{key}, line {position}"
@@ -56,7 +56,8 @@ class LinesCheck:
         for last in (invoice.finalized_at, invoice.finalized_at - 1):
             there = [(day, plan) for _, day, plan, changed_at in phases if changed_at <= last]
             known = self._parts(there, invoice.start_day, invoice.end_day)
-            if fees == [part for part in known if len(known) == 1 or self._book.plan(part[2]).price_minor]:
+            free = invoice.start_day < held.trial_end_day
+            if fees == [p for p in known if len(known) == 1 or (self._book.plan(p[2]).price_minor and not free)]:
                 break
         else:
             self._context.wrong("invoice_lines", f"{key}, fees", self._shown(known), self._shown(fees))
@@ -151,12 +152,13 @@ class LinesCheck:
         part = Part(
             plan=plan.id,
             plan_name=plan.name,
-            price_minor=plan.price_minor,
+            price_minor=0 if line.start_day < held.trial_end_day else plan.price_minor,
             interval=plan.interval_unit,
             start_day=line.start_day,
             end_day=line.end_day,
             share=share,
             metered=metered,
+            seats=line.seats,
         )
         lines = [rated for rated in charges([part], invoice.currency) if (rated.kind == "fee") == (line.kind == "fee")]
         if lines:
@@ -169,7 +171,7 @@ class LinesCheck:
     def _allowance(self, name: str, held: SubscriptionRow, line: LineRow) -> None:
         """Without limits of its own a customer has its plan's."""
         price = self._book.prices(line.plan).get(line.meter)
-        limit = self._book.included(line.plan).get(line.meter)
+        limit = self._book.included(line.plan, held, line.seats).get(line.meter)
         right = None if limit is None else limit * self._share(held, line)
         if price is not None and price.allowance == "none":
             right = Fraction(0)

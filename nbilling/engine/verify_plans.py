@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nbilling.engine.accounts import cycle, limits_of
 from nbilling.engine.verify_context import Context
-from nbilling.model.periods import Interval, month_of, period_of
-from nbilling.rules.quota import Limit, effective_limits
+from nbilling.model.periods import month_of
+from nbilling.rules.quota import effective_limits, included
 from nbilling.store import plans, quota
 from nbilling.store import verify_billing as billing_store
-from nbilling.store.plans import PlanRow, PriceRow
+from nbilling.store.plans import PlanLimitRow, PlanRow, PriceRow
 from nbilling.store.subscriptions import SubscriptionRow
 
 _PLANS = 10_000
@@ -17,9 +18,8 @@ _PLANS = 10_000
 
 class _Plan(NamedTuple):
     row: PlanRow
-    limits: list[Limit]
+    limits: list[PlanLimitRow]
     prices: dict[int, PriceRow]
-    included: dict[int, int | None]
 
 
 class PlanBook:
@@ -35,7 +35,7 @@ class PlanBook:
         """The plan itself."""
         return self._read(number).row
 
-    def limits(self, number: int) -> list[Limit]:
+    def limits(self, number: int) -> list[PlanLimitRow]:
         """Its limits."""
         return self._read(number).limits
 
@@ -43,9 +43,11 @@ class PlanBook:
         """Its prices by meter."""
         return self._read(number).prices
 
-    def included(self, number: int) -> dict[int, int | None]:
+    def included(self, number: int, held: SubscriptionRow, seats: int) -> dict[int, int | None]:
         """By meter, what a whole period includes for a customer without limits of its own; None: unlimited."""
-        return self._read(number).included
+        limits = effective_limits([], limits_of(self.limits(number), seats or 1), self.defaults, self._gauges)
+        monthly = held.is_default or (held.interval_unit, held.interval_count) == ("month", 1)
+        return included(limits, self._gauges, bool(monthly))
 
     def _read(self, number: int) -> _Plan:
         if number not in self._plans:
@@ -55,23 +57,11 @@ class PlanBook:
             if row is None:
                 raise LookupError(f"there is no plan version {number}")
             limits = plans.limits(self._db, number)
-            self._plans[number] = _Plan(row, limits, plans.prices(self._db, number), self._included(limits))
+            self._plans[number] = _Plan(row, limits, plans.prices(self._db, number))
         return self._plans[number]
-
-    def _included(self, limits: list[Limit]) -> dict[int, int | None]:
-        """The month's limit of what adds up, the lowest of a gauge."""
-        result: dict[int, int | None] = {}
-        for meter, period, amount, _ in effective_limits([], limits, self.defaults, self._gauges):
-            if meter not in self._gauges:
-                if period == "per_month":
-                    result[meter] = amount
-            elif result.get(meter) is None or (amount is not None and amount < (result[meter] or 0)):
-                result[meter] = amount
-        return result
 
     def full_span(self, held: SubscriptionRow, day: int) -> tuple[int, int]:
         """The whole period of a subscription that a day lies in, if nothing cuts it short."""
         if held.is_default:
             return month_of(day)
-        plan = self.plan(held.plan)
-        return period_of(held.anchor_day, Interval(plan.interval_unit, plan.interval_count), day)
+        return cycle(held).whole(day)

@@ -9,7 +9,7 @@ from operator import itemgetter
 from nbilling.engine.verify_context import NO_ROW, Context, moment
 from nbilling.engine.verify_usage import unique_value
 from nbilling.model.clock import DAY, HOUR
-from nbilling.model.periods import day_start, local_day
+from nbilling.model.periods import MONTH, day_start, local_day, period_of
 from nbilling.rules.verify import Tally, Window, combine, counting
 from nbilling.store import subscriptions
 from nbilling.store import verify as store
@@ -62,7 +62,12 @@ class WindowCheck:
         if scope == _DAILY:
             return day_start(zone, day + 1)
         period = subscriptions.period_holding(self._db, customer, day)
-        return period.end_at if period else 0
+        if period is None or scope != "quota_month":
+            return period.end_at if period else 0
+        held = subscriptions.get(self._db, period.subscription)
+        if held.is_default or (held.interval_unit, held.interval_count) == ("month", 1):
+            return period.end_at
+        return day_start(zone, min(period_of(held.anchor_day, MONTH, day)[1], held.end_day))
 
     def _check(self, customer: int, windows: list[Window], others: list[Window]) -> None:
         """Windows that follow one another without a gap. ``others``: all that the customer has."""

@@ -101,6 +101,15 @@ SETTINGS = (
         lambda v, n: whole(v, n, maximum=90), "days a billing run waits after a period's end for late usage",
     ),
     Setting("invoice_notes", "INVOICE_NOTES", "", _markdown, "Markdown at the foot of every invoice"),
+    Setting(
+        "invoice_mail_subject", "INVOICE_MAIL_SUBJECT", "Invoice {number} from {company}", _text(200),
+        "subject of invoice mails; {number}, {total}, {open}, {due}, {company} are filled in",
+    ),
+    Setting(
+        "invoice_mail_body", "INVOICE_MAIL_BODY",
+        "Hello,\n\nattached is invoice **{number}** over {total}, due on {due}.\n\nKind regards\n{company}\n",
+        _markdown, "Markdown of invoice mails, with the same words filled in",
+    ),
     Setting("payment_instructions", "INVOICE_PAYMENT_INSTRUCTIONS", "", _markdown, "Markdown: how to pay"),
     Setting("page_size", "INVOICE_PAGE_SIZE", "A4", lambda v, n: choice(v, n, ("A4", "Letter")), "A4 or Letter"),
     Setting(
@@ -144,6 +153,8 @@ class Config:
     invoice_due_days: int
     invoice_grace_days: int
     invoice_notes: str
+    invoice_mail_subject: str
+    invoice_mail_body: str
     payment_instructions: str
     page_size: str
     quota_warning_threshold: int
@@ -169,13 +180,14 @@ class Config:
         self.origins: dict[str, str] = {}
         environment, file = environment or {}, dict(file or {})
         for setting in SETTINGS:
-            value, origin = setting.default, "default"
+            found: object
+            found, origin = setting.default, "default"
             if setting.field in file:
-                value, origin = _from_file(setting.field, file.pop(setting.field)), file_name
+                found, origin = file.pop(setting.field), file_name
             if environment.get(setting.environment):  # an env file that leaves it empty says nothing
-                value, origin = environment[setting.environment], f"environment {setting.environment}"
+                found, origin = environment[setting.environment], f"environment {setting.environment}"
             try:
-                setattr(self, setting.field, setting.check(value, setting.field))
+                setattr(self, setting.field, setting.check(_as_text(setting.field, found), setting.field))
             except BadInput as error:
                 raise BadInput(f"{error.message} (from {origin})", hint=error.hint) from None
             self.origins[setting.field] = origin
@@ -184,11 +196,9 @@ class Config:
             raise BadInput(f"{file_name} has an unknown setting {min(file)!r:.60}", hint=f"known are {known}")
 
 
-def _from_file(field: str, value: object) -> str:
+def _as_text(field: str, value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, (str, int)):
-        return str(value)
-    if isinstance(value, Decimal):
+    if isinstance(value, (str, int, Decimal)):
         return str(value)
     raise BadInput(f"{field} must be text or a number", hint="see nbilling config show")

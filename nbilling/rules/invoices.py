@@ -11,7 +11,7 @@ import attrs
 from nbilling.model.money import currency as currency_of
 from nbilling.model.money import format_amount, format_decimal, round_half_away
 from nbilling.model.periods import to_date
-from nbilling.rules.line_texts import LANGUAGES, meter_label, usage_detail
+from nbilling.rules.line_texts import LANGUAGES, fee_detail, meter_label, usage_detail
 from nbilling.rules.price_models import PerUnit, PriceModel
 from nbilling.rules.pricing import amount_minor, rate
 
@@ -41,7 +41,10 @@ class Metered:
 
 @attrs.frozen(kw_only=True)
 class Part:
-    """A part of a billing period with one plan. ``share`` of a whole period: fee and allowances are prorated by it."""
+    """A part of a billing period with one plan. ``share`` of a whole period: fee and allowances are prorated by it.
+
+    ``seats`` 0: the price is for the whole, else for each seat.
+    """
 
     plan: int
     plan_name: str
@@ -51,6 +54,7 @@ class Part:
     end_day: int
     share: Fraction
     metered: tuple[Metered, ...]
+    seats: int = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +75,7 @@ class Line:
     unit: str
     unit_price: str
     amount_minor: int
+    seats: int = 0
 
 
 def charges(parts: Sequence[Part], currency: str) -> list[Line]:
@@ -84,11 +89,11 @@ def charges(parts: Sequence[Part], currency: str) -> list[Line]:
 
 
 def _fee(part: Part, currency: str) -> Line:
-    days = part.end_day - part.start_day
+    quantity = part.share * (part.seats or 1)
     return Line(
         kind="fee",
         description=_ENGLISH.fee.format(plan=part.plan_name),
-        detail="" if part.share == 1 else _ENGLISH.days.format(part=days, whole=days / part.share),
+        detail=fee_detail(part.start_day, part.end_day, part.share, part.seats, _ENGLISH),
         meter=0,
         meter_name="",
         plan=part.plan,
@@ -96,10 +101,11 @@ def _fee(part: Part, currency: str) -> Line:
         end_day=part.end_day,
         usage=Fraction(0),
         included=None,
-        quantity=part.share,
+        quantity=quantity,
         unit=_INTERVALS.get(part.interval, part.interval),
         unit_price=format_amount(part.price_minor, currency),
-        amount_minor=round_half_away(part.price_minor * part.share),
+        amount_minor=round_half_away(part.price_minor * quantity),
+        seats=part.seats,
     )
 
 
@@ -139,6 +145,7 @@ def _usage(part: Part, metered: Metered, currency: str) -> Line:
         unit=metered.priced_unit if model is not None else metered.unit,
         unit_price=unit_price_text(model, currency),
         amount_minor=amount,
+        seats=part.seats,
     )
 
 

@@ -16,6 +16,7 @@ class LineTexts(NamedTuple):
     thousands: str
     point: str
     fee: str
+    seats: tuple[str, str]
     days: str
     used: str
     average: str
@@ -29,22 +30,25 @@ class LineTexts(NamedTuple):
 
 LANGUAGES = {
     "en": LineTexts(
-        ",", ".", "{plan} plan", "{part} of {whole} days", "{quantity} used", "{quantity} on average",
+        ",", ".", "{plan} plan",
+        ("{seats} seat", "{seats} seats"), "{part} of {whole} days", "{quantity} used", "{quantity} on average",
         "{quantity} included", "unlimited", "{name}, {first} to {last}, recorded later", "corrected to nothing",
         {"api_requests": "API requests"},
         {},
     ),
     "de": LineTexts(
-        ".", ",", "Tarif {plan}", "{part} von {whole} Tagen", "{quantity} genutzt", "{quantity} im Mittel",
+        ".", ",", "Tarif {plan}",
+        ("{seats} Platz", "{seats} Plätze"), "{part} von {whole} Tagen", "{quantity} genutzt", "{quantity} im Mittel",
         "{quantity} enthalten", "unbegrenzt", "{name}, {first} bis {last}, nachgemeldet", "auf null berichtigt",
         {"api_requests": "API-Aufrufe", "storage": "Speicher", "bandwidth": "Datenverkehr", "compute": "Rechenzeit",
          "functions": "Funktionsaufrufe", "database": "Datenbankabfragen"},
         {"request": "Aufruf", "requests": "Aufrufe", "hour": "Stunde", "hours": "Stunden", "day": "Tag",
-         "week": "Woche", "month": "Monat", "quarter": "Quartal", "half-year": "Halbjahr", "year": "Jahr", "seconds": "Sekunden",
-         "GB-month": "GB-Monat", "bytes": "Byte", "invocations": "Aufrufe", "queries": "Abfragen"},
+         "week": "Woche", "month": "Monat", "quarter": "Quartal", "half-year": "Halbjahr", "year": "Jahr",
+         "seconds": "Sekunden", "GB-month": "GB-Monat", "bytes": "Byte", "invocations": "Aufrufe", "queries": "Abfragen"},
     ),
     "fr": LineTexts(
-        "\u202f", ",", "Forfait {plan}", "{part} jours sur {whole}", "{quantity} utilisés", "{quantity} en moyenne",
+        "\u202f", ",", "Forfait {plan}",
+        ("{seats} place", "{seats} places"), "{part} jours sur {whole}", "{quantity} utilisés", "{quantity} en moyenne",
         "{quantity} inclus", "illimité", "{name}, du {first} au {last}, enregistré plus tard", "corrigé à zéro",
         {"api_requests": "Requêtes API", "storage": "Stockage", "bandwidth": "Bande passante", "compute": "Calcul",
          "functions": "Appels de fonctions", "database": "Requêtes de base de données"},
@@ -54,7 +58,8 @@ LANGUAGES = {
          "queries": "requêtes"},
     ),
     "es": LineTexts(
-        ".", ",", "Plan {plan}", "{part} de {whole} días", "{quantity} usados", "{quantity} de media",
+        ".", ",", "Plan {plan}",
+        ("{seats} puesto", "{seats} puestos"), "{part} de {whole} días", "{quantity} usados", "{quantity} de media",
         "{quantity} incluidos", "ilimitado", "{name}, del {first} al {last}, registrado más tarde", "corregido a cero",
         {"api_requests": "Solicitudes API", "storage": "Almacenamiento", "bandwidth": "Ancho de banda",
          "compute": "Cómputo", "functions": "Llamadas a funciones", "database": "Consultas"},
@@ -98,6 +103,14 @@ def decimal_text(value: Fraction, places: int, texts: LineTexts = LANGUAGES["en"
     digits = f"{rest:0{places}d}".rstrip("0") if places else ""
     text = f"{whole:,}".replace(",", texts.thousands) + (texts.point + digits if digits else "")
     return f"-{text}" if scaled < 0 else text
+
+
+def fee_detail(start_day: int, end_day: int, share: Fraction, seats: int, texts: LineTexts) -> str:
+    """For how many seats, and which part of the period; empty for a whole one without seats."""
+    words = [texts.seats[seats != 1].format(seats=seats)] if seats else []
+    if share != 1:
+        words.append(texts.days.format(part=end_day - start_day, whole=(end_day - start_day) / share))
+    return ", ".join(words)
 
 
 def usage_detail(

@@ -98,6 +98,7 @@ def connect_to_migrate(path: str) -> sqlite3.Connection:
     """A connection that can write and on which nothing is set but FULL. The caller holds the file lock."""
     connection = _connect(path, "rw", READER_BUSY_MS)
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA user_version").fetchone()  # undoes what a process that died had begun
     return connection
 
 

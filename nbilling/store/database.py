@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TypeVar
 from weakref import WeakSet
 
-from nbilling.model.errors import BadInput, LedgerBusy, LedgerMissing, NotALedger, StorageError
+from nbilling.model.errors import BadInput, LedgerBusy, LedgerMissing, LedgerReadOnly, NotALedger, StorageError
 from nbilling.store import migrations
 from nbilling.store.connection import (
     closed,
@@ -56,7 +56,16 @@ class Ledger:
 
     def found_version(self) -> int:
         """The schema version of the file. Raises NotALedger or NewerLedger if this version cannot use it."""
-        connection = self._open_reader().connection
+        try:
+            connection = self._open_reader().connection
+        except LedgerReadOnly as error:
+            if getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_READONLY_ROLLBACK:
+                raise
+            # Whoever made this ledger died while doing so. A reader cannot undo that.
+            with _locked(self.path):
+                connect_to_migrate(self._real).close()
+            _require_file(self.path)
+            connection = self._open_reader().connection
         assert connection is not None
         if not migrations.is_ledger(connection):
             raise NotALedger(f"{shown(self.path)} is a database of another program", hint="give the path of a ledger")
@@ -176,7 +185,8 @@ def open_ledger(path: str | os.PathLike[str], *, steps: Sequence[Step] | None = 
     try:
         if ledger.found_version() < len(steps):
             ledger.close()
-            _under_lock(path, steps)
+            with _locked(path):
+                _make_or_migrate(path, steps)
             ledger = Ledger(path, len(steps))
     except sqlite3.Error as error:
         ledger.close()
@@ -202,10 +212,15 @@ def create_ledger(path: str | os.PathLike[str], *, steps: Sequence[Step] | None 
     if os.path.lexists(path) and not _is_empty(path):
         # Nothing is written beside a file that is something else, and a current ledger needs no lock.
         with Ledger(path, len(steps)) as ledger:
-            if ledger.found_version() == len(steps):
-                return False
+            try:
+                if ledger.found_version() == len(steps):
+                    return False
+            except NotALedger:
+                if not _is_empty(path):  # it is so after an interrupted beginning
+                    raise
     try:
-        return _under_lock(path, steps)
+        with _locked(path):
+            return _make_or_migrate(path, steps)
     except sqlite3.Error as error:
         raise storage_error(error, path) or error from error
     except OSError as error:
@@ -214,19 +229,20 @@ def create_ledger(path: str | os.PathLike[str], *, steps: Sequence[Step] | None 
         raise from_os(error, path) from error
 
 
-def _under_lock(path: str, steps: Sequence[Step]) -> bool:
-    real = os.path.realpath(path)
-    lock = FileLock(real)
+@contextmanager
+def _locked(path: str) -> Iterator[None]:
+    lock = FileLock(os.path.realpath(path))
     try:
         if not lock.acquire(DEFAULT_TIMEOUT):
             raise LedgerBusy(f"another process kept {shown(path)} locked until the deadline", hint="try again")
-        return _make_or_migrate(path, real, steps)
+        yield
     finally:
         lock.close()
 
 
-def _make_or_migrate(path: str, real: str, steps: Sequence[Step]) -> bool:
+def _make_or_migrate(path: str, steps: Sequence[Step]) -> bool:
     """The file lock is held, so no other nbilling is at it."""
+    real = os.path.realpath(path)
     try:
         # No connection can have a file open that was not there: closing this descriptor drops nobody's locks.
         os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

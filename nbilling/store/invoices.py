@@ -64,6 +64,7 @@ class LineRow(NamedTuple):
     unit_price: str
     amount_minor: int
     discount_minor: int = 0
+    seats: int = 0
 
 
 class TaxRow(NamedTuple):
@@ -148,7 +149,7 @@ def write_lines(db: sqlite3.Connection, invoice: int, lines: Sequence[LineRow], 
     db.execute("DELETE FROM invoice_lines WHERE invoice = ?", (invoice,))
     db.execute("DELETE FROM invoice_taxes WHERE invoice = ?", (invoice,))
     db.executemany(
-        "INSERT INTO invoice_lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO invoice_lines VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [(invoice, position, *line) for position, line in enumerate(lines, 1)],
     )
     db.executemany(

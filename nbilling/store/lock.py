@@ -44,7 +44,8 @@ class FileLock:
         _all.add(self)
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self, "_fd"):  # not when Ctrl-C struck at the very beginning
+            self.close()
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody has it. Raises StorageError when the side file cannot be opened."""

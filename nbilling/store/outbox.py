@@ -40,6 +40,7 @@ SCHEMA: tuple[str, ...] = (
 ) STRICT""",
     "CREATE INDEX outbox_due ON outbox (wake_at, id) WHERE head = 1",
     "CREATE INDEX outbox_lane ON outbox (customer, lane, id) WHERE state NOT IN ('done', 'dropped')",
+    "CREATE INDEX outbox_leased ON outbox (wake_at) WHERE state = 'leased'",
     "CREATE INDEX outbox_held ON outbox (id) WHERE held = 1",
     """CREATE TABLE outbox_attempts (
   -- every transition of every message, append-only
@@ -119,10 +120,8 @@ class AttemptRow(NamedTuple):
 
 _COLUMNS = OutboxRow._fields[:-1]
 _CHANGEABLE = frozenset(_COLUMNS[6:-2])
-_SELECT = (
-    f"SELECT {', '.join(f'o.{column}' for column in _COLUMNS)}, coalesce(c.customer_id, '') "
-    "FROM outbox o LEFT JOIN customers c ON c.id = o.customer "
-)
+_FIELDS = f"SELECT {', '.join(f'o.{column}' for column in _COLUMNS)}, coalesce(c.customer_id, '') "
+_SELECT = f"{_FIELDS} FROM outbox o LEFT JOIN customers c ON c.id = o.customer "
 
 
 def insert(
@@ -204,7 +203,7 @@ def due(
 
 def expired(db: sqlite3.Connection, now: int) -> list[OutboxRow]:
     """Messages whose lease has run out."""
-    rows = db.execute(_SELECT + "WHERE o.head = 1 AND o.wake_at <= ? AND o.state = 'leased'", (now,)).fetchall()
+    rows = db.execute(_SELECT + "WHERE o.state = 'leased' AND o.wake_at <= ?", (now,)).fetchall()
     return [OutboxRow(*row) for row in rows]
 
 
@@ -302,10 +301,13 @@ def page(
 ) -> list[OutboxRow]:
     """Messages in the order of their numbers. ``kind`` empty, ``customer`` -1: any."""
     wanted = list(states)
-    # Said in the words of the index, or the few that are open are looked for among all that ever were.
-    is_open = "" if {"done", "dropped"} & set(wanted) else "AND o.state NOT IN ('done', 'dropped') "
+    hint = is_open = ""
+    if not {"done", "dropped"} & set(wanted):
+        # Or the few that are open are looked for among all that ever were.
+        hint, is_open = "INDEXED BY outbox_lane", "AND o.state NOT IN ('done', 'dropped')"
     rows = db.execute(
-        f"""{_SELECT} WHERE o.id > ? AND o.state IN (SELECT value FROM json_each(?)) {is_open}
+        f"""{_FIELDS} FROM outbox o {hint} LEFT JOIN customers c ON c.id = o.customer
+        WHERE o.id > ? AND o.state IN (SELECT value FROM json_each(?)) {is_open}
         AND (? = '' OR o.kind = ?) AND (? < 0 OR o.customer = ?) ORDER BY o.id LIMIT ?""",
         (after, json.dumps(wanted), kind, kind, customer, customer, limit),
     ).fetchall()

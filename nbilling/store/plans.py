@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 
 class PlanRow(NamedTuple):
-    """One version of a plan. ``owner`` 0: for everybody, else the one customer it belongs to."""
+    """One version of a plan. ``owner`` 0: for everybody, else the one customer it belongs to.
+
+    ``anchor_day`` is a day of the month, 0 for the day of signup. ``per_seat`` 1: the price is for each seat.
+    """
 
     id: int
     plan_id: str
@@ -21,6 +24,22 @@ class PlanRow(NamedTuple):
     owner: int
     features: str
     created_at: int
+    anchor_day: int = 0
+    trial_days: int = 0
+    fee_timing: str = "arrears"
+    per_seat: int = 0
+    kind: str = "plan"
+
+
+class PlanLimitRow(NamedTuple):
+    """A limit of a plan. ``amount`` None is unlimited; ``threshold`` None is as configured; ``per_seat`` multiplies."""
+
+    meter: int
+    period: str
+    amount: int | None
+    mode: str = "hard"
+    threshold: int | None = None
+    per_seat: int = 0
 
 
 class PriceRow(NamedTuple):
@@ -73,7 +92,7 @@ def insert(db: sqlite3.Connection, plan: PlanRow) -> int:
     """Adds a version (its ``id`` is given here) and returns its number. The store refuses a version twice."""
     row = db.execute(
         f"""INSERT INTO plan_versions ({", ".join(PlanRow._fields[1:])})
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
+        VALUES ({", ".join("?" * (len(PlanRow._fields) - 1))}) RETURNING id""",
         plan[1:],
     ).fetchone()
     return int(row[0])
@@ -85,16 +104,22 @@ def named(db: sqlite3.Connection, owner: int, name: str) -> str | None:
     return row[0] if row else None
 
 
-def limits(db: sqlite3.Connection, plan: int) -> list[tuple[int, str, int | None]]:
-    """``(meter, period, amount)``; amount None is unlimited."""
-    return db.execute(
-        "SELECT meter, period, amount FROM plan_limits WHERE plan = ? ORDER BY meter, period", (plan,)
+def limits(db: sqlite3.Connection, plan: int) -> list[PlanLimitRow]:
+    """The limits of a plan version, in order of meter and period."""
+    rows = db.execute(
+        f"SELECT {', '.join(PlanLimitRow._fields)} FROM plan_limits WHERE plan = ? ORDER BY meter, period", (plan,)
     ).fetchall()
+    return [PlanLimitRow(*row) for row in rows]
 
 
-def add_limit(db: sqlite3.Connection, plan: int, meter: int, period: str, amount: int | None) -> None:
+def add_limit(db: sqlite3.Connection, plan: int, limit: PlanLimitRow) -> None:
     """A limit of a plan version."""
-    db.execute("INSERT INTO plan_limits VALUES (?, ?, ?, ?)", (plan, meter, period, amount))
+    db.execute("INSERT INTO plan_limits VALUES (?, ?, ?, ?, ?, ?, ?)", (plan, *limit))
+
+
+def add_price(db: sqlite3.Connection, plan: int, price: PriceRow) -> None:
+    """A price of a plan version."""
+    db.execute("INSERT INTO plan_prices VALUES (?, ?, ?, ?, ?)", (plan, *price))
 
 
 def prices(db: sqlite3.Connection, plan: int) -> dict[int, PriceRow]:

@@ -17,7 +17,6 @@ import atexit
 import os
 import sqlite3
 import threading
-import time
 from weakref import WeakSet
 
 from nbilling.model.errors import StorageError
@@ -27,11 +26,8 @@ from nbilling.store.writer import Writer
 EXIT_TIMEOUT = 2.0
 """Seconds that the end of the process waits for another process to give the lock up."""
 
-INHERITED_TIMEOUT = 1.0
+INHERITED_TIMEOUT = 0.5
 """Seconds that a child tries to close what other threads of its parent had open."""
-
-COME_OUT_SECONDS = 0.0005
-"""Seconds that a fork in a process of several threads waits for them to come out of SQLite."""
 
 _pid = os.getpid()
 _guard = threading.RLock()
@@ -130,13 +126,6 @@ def _before_fork() -> None:
     for writer in _held:
         writer.hold_for_fork()
     _alone = threading.active_count() == 1
-    if not _alone and _opened:
-        # Other threads may be inside SQLite. They need the interpreter's lock when they come out, and then to go in
-        # again: so hold it for a while, and what was quickly done is done. Sleeping first makes it ours for 5 ms.
-        time.sleep(0)
-        until = time.perf_counter() + COME_OUT_SECONDS
-        while time.perf_counter() < until:
-            pass
 
 
 def _after_fork_in_parent() -> None:

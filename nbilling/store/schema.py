@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from nbilling.store import alerts, imports, outbox, stripe_offline
+from nbilling.store import alerts, imports, outbox, stripe_events, stripe_offline
 from nbilling.store.seed import insert_seed
 from nbilling.store.views import VIEWS, guards
 
@@ -138,8 +138,13 @@ TABLES = (
   interval_count INTEGER NOT NULL CHECK (interval_count > 0),
   proration TEXT NOT NULL CHECK (proration IN ('day', 'second', 'none')),
   owner INTEGER NOT NULL DEFAULT 0, -- the one customer of a custom plan; 0: everybody
-  features TEXT NOT NULL DEFAULT '{}',
+  features TEXT NOT NULL DEFAULT '{}', -- JSON: booleans, numbers, texts
   created_at INTEGER NOT NULL,
+  anchor_day INTEGER NOT NULL DEFAULT 0 CHECK (anchor_day BETWEEN 0 AND 31), -- of the month; 0: day of signup
+  trial_days INTEGER NOT NULL DEFAULT 0 CHECK (trial_days >= 0),
+  fee_timing TEXT NOT NULL DEFAULT 'arrears' CHECK (fee_timing IN ('arrears', 'advance')),
+  per_seat INTEGER NOT NULL DEFAULT 0 CHECK (per_seat IN (0, 1)), -- 1: price_minor is for each seat
+  kind TEXT NOT NULL DEFAULT 'plan' CHECK (kind IN ('plan', 'addon')),
   UNIQUE (plan_id, version)
 ) STRICT""",
     """CREATE TABLE plan_limits (
@@ -148,6 +153,9 @@ TABLES = (
   meter INTEGER NOT NULL REFERENCES meters (id),
   period TEXT NOT NULL,
   amount INTEGER CHECK (amount >= 0),
+  mode TEXT NOT NULL DEFAULT 'hard' CHECK (mode IN ('hard', 'soft')), -- soft: warns and lets pass
+  threshold INTEGER CHECK (threshold BETWEEN 1 AND 100), -- percent from which a warning is given; NULL: as configured
+  per_seat INTEGER NOT NULL DEFAULT 0 CHECK (per_seat IN (0, 1)), -- 1: amount is for each seat
   PRIMARY KEY (plan, meter, period)
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE plan_prices (
@@ -174,7 +182,13 @@ TABLES = (
   pending_day INTEGER NOT NULL DEFAULT 0,
   stripe_subscription_id TEXT NOT NULL DEFAULT '',
   created_at INTEGER NOT NULL,
-  updated_at INTEGER NOT NULL
+  updated_at INTEGER NOT NULL,
+  quantity INTEGER NOT NULL DEFAULT 1 CHECK (quantity > 0), -- seats
+  interval_unit TEXT NOT NULL DEFAULT 'month', -- of its periods, for as long as it lasts
+  interval_count INTEGER NOT NULL DEFAULT 1 CHECK (interval_count > 0),
+  trial_end_day INTEGER NOT NULL DEFAULT 0, -- the first day that is paid for; 0: there was no trial
+  paused_plan INTEGER NOT NULL DEFAULT 0, -- plan_versions.id to go on with; 0: not paused
+  closed INTEGER NOT NULL DEFAULT 0 -- 1: it has ended and its closing invoice is written, or needs none
 ) STRICT""",
     "CREATE INDEX subscription_records_customer ON subscription_records (customer, start_day)",
     """CREATE TABLE subscription_phases (
@@ -185,6 +199,7 @@ TABLES = (
   plan INTEGER NOT NULL REFERENCES plan_versions (id),
   reason TEXT NOT NULL,
   changed_at INTEGER NOT NULL,
+  quantity INTEGER NOT NULL DEFAULT 1, -- seats
   PRIMARY KEY (subscription, start_day, seq)
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE periods (
@@ -205,7 +220,7 @@ TABLES = (
   -- a reset starts a counting window; nothing is deleted. Events of its period or day from then on count in it too
   id INTEGER PRIMARY KEY,
   customer INTEGER NOT NULL REFERENCES customers (id),
-  scope TEXT NOT NULL CHECK (scope IN ('usage_month', 'quota_month', 'quota_day')),
+  scope TEXT NOT NULL CHECK (scope IN ('usage_month', 'quota_period', 'quota_month', 'quota_day')),
   opened_at INTEGER NOT NULL,
   opened_seq INTEGER NOT NULL -- events.seq of the newest event then: what was recorded before does not count
 ) STRICT""",
@@ -214,9 +229,11 @@ TABLES = (
   -- a customer's own limits; they stand before its plan's. amount NULL: unlimited
   customer INTEGER NOT NULL REFERENCES customers (id),
   meter INTEGER NOT NULL REFERENCES meters (id),
-  period TEXT NOT NULL CHECK (period IN ('per_minute', 'per_hour', 'per_day', 'per_month', 'absolute')),
+  period TEXT NOT NULL CHECK (period IN ('per_minute', 'per_hour', 'per_day', 'per_month', 'per_period', 'absolute')),
   amount INTEGER CHECK (amount >= 0),
   updated_at INTEGER NOT NULL,
+  mode TEXT NOT NULL DEFAULT 'hard' CHECK (mode IN ('hard', 'soft')),
+  threshold INTEGER CHECK (threshold BETWEEN 1 AND 100),
   PRIMARY KEY (customer, meter, period)
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE default_limits (
@@ -233,6 +250,9 @@ TABLES = (
   period TEXT NOT NULL,
   amount INTEGER CHECK (amount >= 0),
   source TEXT NOT NULL CHECK (source IN ('customer', 'plan', 'default')),
+  mode TEXT NOT NULL DEFAULT 'hard' CHECK (mode IN ('hard', 'soft')),
+  threshold INTEGER, -- percent; NULL: as configured
+  own_months INTEGER NOT NULL DEFAULT 0 CHECK (own_months IN (0, 1)), -- 1: billed by another interval than the month
   PRIMARY KEY (customer, meter, period)
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE invoice_records (
@@ -292,6 +312,7 @@ TABLES = (
   unit_price TEXT NOT NULL,
   amount_minor INTEGER NOT NULL, -- rounded once, half away from zero
   discount_minor INTEGER NOT NULL DEFAULT 0, -- its share of the invoice's discounts
+  seats INTEGER NOT NULL DEFAULT 0, -- of a plan that is sold by the seat
   PRIMARY KEY (invoice, position)
 ) STRICT, WITHOUT ROWID""",
     """CREATE TABLE manual_lines (
@@ -426,6 +447,7 @@ TABLES = (
   subject TEXT NOT NULL,
   detail TEXT NOT NULL
 ) STRICT""",
+    "CREATE INDEX audit_subject ON audit (subject, seq)",
 )
 
 
@@ -437,6 +459,7 @@ def create(db: sqlite3.Connection) -> None:
         *outbox.SCHEMA,
         *alerts.SCHEMA,
         *stripe_offline.SCHEMA,
+        *stripe_events.SCHEMA,
         *VIEWS,
         *guards(),
     ):

@@ -49,11 +49,15 @@ def insert_seed(db: sqlite3.Connection, now: int) -> None:
     db.executemany("INSERT INTO ledger VALUES (?, ?)", [("mode", "unset"), ("created_at", str(now))])
     for number, (plan, name, price, requests, storage, support) in enumerate(SEED_PLANS, 1):
         db.execute(
-            "INSERT INTO plan_versions VALUES (?, ?, 1, ?, 'USD', ?, 'month', 1, 'day', 0, ?, ?)",
+            """INSERT INTO plan_versions (id, plan_id, version, name, currency, price_minor, interval_unit,
+            interval_count, proration, features, created_at) VALUES (?, ?, 1, ?, 'USD', ?, 'month', 1, 'day', ?, ?)""",
             (number, plan, name, price, json.dumps({"support": support}), now),
         )
-        db.execute("INSERT INTO plan_limits VALUES (?, ?, 'per_month', ?)", (number, meters["api_requests"], requests))
-        db.execute("INSERT INTO plan_limits VALUES (?, ?, 'absolute', ?)", (number, meters["storage"], storage))
+        for meter, period, amount in (("api_requests", "per_month", requests), ("storage", "absolute", storage)):
+            db.execute(
+                "INSERT INTO plan_limits (plan, meter, period, amount) VALUES (?, ?, ?, ?)",
+                (number, meters[meter], period, amount),
+            )
         if price:
             db.executemany(
                 "INSERT INTO plan_prices VALUES (?, ?, ?, ?, 'limit')",

@@ -122,8 +122,9 @@ class WriteSession:
         return typed
 
     def drop(self) -> None:
-        """Close the connection, or never if something else is at its path: SQLite would delete that one's -wal."""
+        """Close the connection, or never if another -wal is at its path: SQLite might delete that one, by its name."""
         connection, self._connection = self._connection, None
+        self._look_at = 0.0
         if connection is not None:
             if self._moved():
                 leak(connection)
@@ -134,6 +135,7 @@ class WriteSession:
     def close(self, lock: FileLock, timeout: float) -> None:
         """Checkpoint and close under the lock. Without the lock in time, leave the -wal file to the others."""
         connection = self._connection
+        self._look_at = 0.0
         if connection is not None:
             try:
                 if lock.acquire(timeout) and not self._moved():

@@ -120,7 +120,10 @@ def kept_answer(db: sqlite3.Connection, key: str) -> KeptAnswer | None:
 
 def keep_answer(db: sqlite3.Connection, key: str, request: str, status: int, body: str, now: int) -> None:
     """Keeps the first answer under a key."""
-    db.execute("INSERT INTO stripe_offline_keys VALUES (?, ?, ?, ?, ?)", (key, request, status, body, now))
+    db.execute(
+        "INSERT INTO stripe_offline_keys VALUES (?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+        (key, request, status, body, now),
+    )
 
 
 def forget_answers(db: sqlite3.Connection, before: int) -> None:

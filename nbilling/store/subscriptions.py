@@ -12,7 +12,11 @@ NEVER = 2**63 - 1
 
 
 class SubscriptionRow(NamedTuple):
-    """A subscription. ``plan`` and ``pending_plan`` are numbers of plan versions, days are day numbers."""
+    """A subscription. Plans are numbers of plan versions, days are day numbers.
+
+    ``trial_end_day`` 0: no trial. While it is paused, ``plan`` is the default one and ``paused_plan`` what it goes on
+    with; else that is 0.
+    """
 
     id: int
     subscription_id: str
@@ -27,6 +31,17 @@ class SubscriptionRow(NamedTuple):
     pending_day: int
     created_at: int
     updated_at: int
+    quantity: int = 1
+    interval_unit: str = "month"
+    interval_count: int = 1
+    trial_end_day: int = 0
+    paused_plan: int = 0
+    closed: int = 0
+
+    @property
+    def bought_plan(self) -> int:
+        """The plan that it is for, also while it is paused."""
+        return self.paused_plan or self.plan
 
 
 class PeriodRow(NamedTuple):
@@ -42,12 +57,13 @@ class PeriodRow(NamedTuple):
 
 
 class PhaseRow(NamedTuple):
-    """From which day a plan version was in force."""
+    """From which day a plan version was in force, for how many seats."""
 
     start_day: int
     plan: int
     reason: str
     changed_at: int
+    quantity: int = 1
 
 
 _SUBSCRIPTION = ", ".join(SubscriptionRow._fields)
@@ -58,10 +74,10 @@ def insert(db: sqlite3.Connection, row: SubscriptionRow, reason: str) -> int:
     """Adds a subscription (its ``id`` is given here) with its first phase."""
     number = db.execute(
         f"""INSERT INTO subscription_records ({", ".join(SubscriptionRow._fields[1:])})
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING id""",
+        VALUES ({", ".join("?" * (len(SubscriptionRow._fields) - 1))}) RETURNING id""",
         row[1:],
     ).fetchone()[0]
-    add_phase(db, number, row.start_day, row.plan, reason, row.created_at)
+    add_phase(db, number, row.start_day, row.plan, row.quantity, reason, row.created_at)
     return int(number)
 
 
@@ -102,11 +118,12 @@ def neighbours(db: sqlite3.Connection, customer: int, day: int) -> tuple[int, in
     return row[0], row[1]
 
 
-def set_plan(db: sqlite3.Connection, number: int, plan: int, now: int) -> None:
-    """Puts a plan in force and forgets what was pending."""
+def save(db: sqlite3.Connection, row: SubscriptionRow, now: int) -> None:
+    """Writes a subscription back whole."""
+    fields = SubscriptionRow._fields[1:]
     db.execute(
-        """UPDATE subscription_records SET plan = ?, pending_plan = 0, pending_day = 0, updated_at = ? WHERE id = ?""",
-        (plan, now, number),
+        f"UPDATE subscription_records SET {', '.join(f'{field} = ?' for field in fields)} WHERE id = ?",
+        (*row._replace(updated_at=now)[1:], row.id),
     )
 
 
@@ -127,25 +144,115 @@ def end(db: sqlite3.Connection, number: int, day: int, now: int) -> None:
     )
 
 
-def add_phase(db: sqlite3.Connection, number: int, day: int, plan: int, reason: str, now: int) -> None:
-    """Notes that a plan is in force from a day on."""
+def add_phase(db: sqlite3.Connection, number: int, day: int, plan: int, quantity: int, reason: str, now: int) -> None:
+    """Notes that a plan is in force for so many seats from a day on."""
     db.execute(
-        """INSERT INTO subscription_phases (subscription, start_day, seq, plan, reason, changed_at)
-        SELECT ?1, ?2, count(*), ?3, ?4, ?5 FROM subscription_phases WHERE subscription = ?1""",
-        (number, day, plan, reason, now),
+        """INSERT INTO subscription_phases (subscription, start_day, seq, plan, reason, changed_at, quantity)
+        SELECT ?1, ?2, count(*), ?3, ?4, ?5, ?6 FROM subscription_phases WHERE subscription = ?1""",
+        (number, day, plan, reason, now, quantity),
     )
+
+
+_PHASE = ", ".join(PhaseRow._fields)
 
 
 def phases(db: sqlite3.Connection, number: int) -> list[PhaseRow]:
     """The phases in order; of several on one day only the last, for it rates the day."""
     rows = db.execute(
-        """SELECT start_day, plan, reason, changed_at FROM subscription_phases p WHERE subscription = ?
+        f"""SELECT {_PHASE} FROM subscription_phases p WHERE subscription = ?
         AND seq = (SELECT max(seq) FROM subscription_phases n
           WHERE n.subscription = p.subscription AND n.start_day = p.start_day)
         ORDER BY start_day""",
         (number,),
     ).fetchall()
     return [PhaseRow(*row) for row in rows]
+
+
+def all_phases(db: sqlite3.Connection, number: int) -> list[PhaseRow]:
+    """Every phase in the order in which they were made."""
+    rows = db.execute(
+        f"SELECT {_PHASE} FROM subscription_phases WHERE subscription = ? ORDER BY seq", (number,)
+    ).fetchall()
+    return [PhaseRow(*row) for row in rows]
+
+
+def last_bought(db: sqlite3.Connection, customer: int) -> SubscriptionRow | None:
+    """The subscription that was bought last, whatever became of it."""
+    row = db.execute(
+        f"SELECT {_SUBSCRIPTION} FROM subscription_records WHERE customer = ? AND is_default = 0 ORDER BY id DESC LIMIT 1",
+        (customer,),
+    ).fetchone()
+    return SubscriptionRow(*row) if row else None
+
+
+def changes(db: sqlite3.Connection, customer_id: str) -> list[tuple[int, str, str, str]]:
+    """``(at, actor, action, detail)`` of what the audit trail says of a customer's subscriptions, in order."""
+    return db.execute(
+        """SELECT at, actor, action, detail FROM audit WHERE subject = ? AND (action LIKE 'subscription.%'
+        OR action IN ('plan.upgrade', 'plan.downgrade')) ORDER BY seq""",
+        (customer_id,),
+    ).fetchall()
+
+
+def is_overdue(db: sqlite3.Connection, customer: int, now: int) -> bool:
+    """Whether a finalised invoice is still open after its due day."""
+    found = db.execute(
+        """SELECT EXISTS (SELECT 1 FROM invoice_records WHERE customer = ? AND status IN ('open', 'part_paid')
+        AND due_at <= ?)""",
+        (customer, now),
+    ).fetchone()
+    return bool(found[0])
+
+
+def to_roll(db: sqlite3.Connection, now: int) -> list[str]:
+    """Customers whose present period has ended."""
+    rows = db.execute(
+        """SELECT c.customer_id FROM customers c LEFT JOIN periods p ON p.id = c.period
+        WHERE p.end_at IS NULL OR p.end_at <= ? ORDER BY c.id""",
+        (now,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def to_settle(db: sqlite3.Connection, now: int) -> list[str]:
+    """Customers whose subscription is past due, or may be: an invoice is open after its due day."""
+    rows = db.execute(
+        """SELECT DISTINCT c.customer_id FROM subscription_records s JOIN customers c ON c.id = s.customer
+        WHERE s.is_default = 0 AND (s.status = 'past_due' OR (s.status = 'active' AND EXISTS (
+          SELECT 1 FROM invoice_records i WHERE i.customer = s.customer AND i.status IN ('open', 'part_paid')
+          AND i.due_at <= ?))) ORDER BY c.id""",
+        (now,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def holders_of_older(db: sqlite3.Connection, plan_id: str) -> list[str]:
+    """Customers whose present subscription holds an older version of a plan than its newest."""
+    rows = db.execute(
+        """SELECT c.customer_id FROM customers c JOIN periods p ON p.id = c.period
+        JOIN subscription_records s ON s.id = p.subscription
+        JOIN plan_versions v ON v.id = iif(s.paused_plan, s.paused_plan, s.plan)
+        WHERE v.plan_id = ?1 AND v.version < (SELECT max(version) FROM plan_versions WHERE plan_id = ?1) ORDER BY c.id""",
+        (plan_id,),
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def with_alerts(db: sqlite3.Connection) -> list[str]:
+    """Customers that have an alert in use."""
+    rows = db.execute(
+        """SELECT DISTINCT c.customer_id FROM alerts a JOIN customers c ON c.id = a.customer WHERE a.active = 1
+        ORDER BY c.id"""
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def had_trial(db: sqlite3.Connection, customer: int) -> bool:
+    """Whether a customer has been on trial already, on whatever plan."""
+    found = db.execute(
+        "SELECT EXISTS (SELECT 1 FROM subscription_records WHERE customer = ? AND trial_end_day > 0)", (customer,)
+    ).fetchone()
+    return bool(found[0])
 
 
 def period_holding(db: sqlite3.Connection, customer: int, day: int) -> PeriodRow | None:
@@ -190,6 +297,20 @@ def reshape_period(db: sqlite3.Connection, row: PeriodRow) -> None:
         "UPDATE invoice_records SET subscription = ? WHERE period = ? AND status = 'draft'", (row.subscription, row.id)
     )
     usage.rebuild_period(db, row.id, row.customer, row.start_day, row.end_day)
+
+
+def drop_periods_from(db: sqlite3.Connection, customer: int, day: int) -> list[int]:
+    """Removes the periods that begin on a day or later, with their sums, and returns their first days.
+
+    For those that an event running ahead of the clock has made, when a change gives them another shape.
+    """
+    rows = db.execute(
+        "SELECT id, start_day FROM periods WHERE customer = ? AND start_day >= ?", (customer, day)
+    ).fetchall()
+    for number, _ in rows:
+        usage.forget_period(db, number, customer)
+        db.execute("DELETE FROM periods WHERE id = ?", (number,))
+    return [start for _, start in rows]
 
 
 def mark_late(db: sqlite3.Connection, periods: list[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -58,56 +58,39 @@ class Recorded(NamedTuple):
     conflicts: list[int]
 
 
-_INSERT = """INSERT INTO events (seq, h, at, customer, meter, dimension, amount, op, key, id, metadata)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_INSERT = f"""INSERT INTO events (h, at, customer, meter, dimension, amount, key, id, op, metadata)
+VALUES (?4 / {HOUR}, ?4, ?1, ?2, ?3, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (h, key, customer) DO NOTHING"""
+"""Takes a :class:`UsageRow` as it is. ``seq`` is SQLite's: one more than the greatest."""
 
 
 def insert_events(db: sqlite3.Connection, rows: Sequence[UsageRow]) -> Inserted:
-    """Inserts the rows whose identity is new. Tries all at once, and looks one by one only where that fails."""
-    first = _next_seq(db)
-    if len(rows) > 1:
-        db.execute("SAVEPOINT batch")
-        try:
-            db.executemany(_INSERT, _numbered(rows, first))
-        except sqlite3.IntegrityError:
-            db.execute("ROLLBACK TO batch")
-            db.execute("RELEASE batch")
-        else:
-            db.execute("RELEASE batch")
-            return Inserted(list(enumerate(rows, first)), 0, [])
-    else:
-        try:
-            db.executemany(_INSERT, _numbered(rows, first))
-        except sqlite3.IntegrityError:
-            pass
-        else:
-            return Inserted(list(enumerate(rows, first)), 0, [])
-    return _insert_new(db, rows, first)
+    """Inserts the rows whose identity is new. Whether all are is counted; which are is looked up only where not."""
+    if len(rows) == 1:
+        cursor = db.execute(_INSERT, rows[0])
+        if cursor.rowcount == 1 and cursor.lastrowid is not None:
+            return Inserted([(cursor.lastrowid, rows[0])], 0, [])
+        return _sort_out(db, rows, [])
+    first = last_seq(db) + 1
+    if db.executemany(_INSERT, rows).rowcount == len(rows):
+        return Inserted(list(enumerate(rows, first)), 0, [])
+    new = db.execute("SELECT seq, h, key, customer FROM events WHERE seq >= ? ORDER BY seq", (first,)).fetchall()
+    return _sort_out(db, rows, new)
 
 
-def _numbered(rows: Iterable[UsageRow], first: int) -> Iterator[tuple[object, ...]]:
-    for seq, (customer, meter, dimension, at, amount, key, text, op, metadata) in enumerate(rows, first):
-        yield seq, at // HOUR, at, customer, meter, dimension, amount, op, key, text, metadata
-
-
-def _next_seq(db: sqlite3.Connection) -> int:
-    return int(db.execute("SELECT coalesce(max(seq), 0) + 1 FROM events").fetchone()[0])
-
-
-def _insert_new(db: sqlite3.Connection, rows: Sequence[UsageRow], first: int) -> Inserted:
-    fresh: dict[tuple[int, bytes, int], UsageRow] = {}
+def _sort_out(db: sqlite3.Connection, rows: Sequence[UsageRow], new: list[tuple[int, int, bytes, int]]) -> Inserted:
+    """Tells the rows that were inserted, as ``new`` says, from those that were known, and these by their content."""
+    seqs = {(h, key, customer): seq for seq, h, key, customer in new}
+    added: list[tuple[int, UsageRow]] = []
     duplicates, conflicts = 0, []
     for index, row in enumerate(rows):
         identity = (row.at // HOUR, row.key, row.customer)
-        known = fresh.get(identity) or find_event(db, *identity)
-        if known is None:
-            fresh[identity] = row
-        elif known == row:
+        seq = seqs.pop(identity, None)
+        if seq is not None:
+            added.append((seq, row))
+        elif find_event(db, *identity) == row:
             duplicates += 1
         else:
             conflicts.append(index)
-    added = list(enumerate(fresh.values(), first))
-    db.executemany(_INSERT, _numbered(fresh.values(), first))
     return Inserted(added, duplicates, conflicts)
 
 
@@ -139,14 +122,32 @@ _CHANGES = {
     "max": "amount = max(amount, excluded.amount)",
     "last": "amount = iif(excluded.mark >= mark, excluded.amount, amount), mark = max(mark, excluded.mark)",
 }
+_ADD_UP = f"""INSERT INTO rollups (grain, bucket, customer, meter, dimension, amount, events, mark)
+VALUES ({LIFETIME}, 0, ?1, ?2, ?3, ?4, ?5, 0), ({HOURLY}, ?6, ?1, ?2, ?3, ?4, ?5, 0),
+  ({DAILY}, ?7, ?1, ?2, ?3, ?4, ?5, 0), ({PERIOD}, ?8, ?1, ?2, ?3, ?4, ?5, 0)
+ON CONFLICT (grain, bucket, customer, meter, dimension) DO UPDATE SET
+events = events + excluded.events, {_CHANGES["sum"]}"""
 Delta = tuple[int, int, int, int, int, int, int, int]
 """``(grain, bucket, customer, meter, dimension, amount, events, mark)``."""
 
+Share = tuple[int, int, int, int, int, int, int, int]
+"""``(customer, meter, dimension, amount, events, hour, day, period)``: what one of each of these buckets gets."""
 
-def add_to_rollups(db: sqlite3.Connection, how: str, deltas: Iterable[Delta]) -> None:
+
+def add_up(db: sqlite3.Connection, shares: Sequence[Share]) -> None:
+    """Adds sums to the rollups for ever, of the hour, the day and the period, in one statement each: a quarter less
+    time than four. BadInput where a sum leaves 64 bits."""
+    _upsert(db, _ADD_UP, shares)
+
+
+def add_to_rollups(db: sqlite3.Connection, how: str, deltas: Sequence[Delta]) -> None:
     """Brings rollups up to date: ``sum``, ``max`` or ``last``. BadInput where a sum leaves 64 bits."""
+    _upsert(db, _UPSERT + _CHANGES[how], deltas)
+
+
+def _upsert(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[int, ...]]) -> None:
     try:
-        db.executemany(_UPSERT + _CHANGES[how], deltas)
+        db.executemany(statement, rows)
     except (sqlite3.IntegrityError, OverflowError) as error:
         if isinstance(error, OverflowError) or "REAL" in str(error):
             raise BadInput(
@@ -164,11 +165,18 @@ def see_value(db: sqlite3.Connection, grain: int, bucket: int, customer: int, me
     return cursor.rowcount == 1
 
 
+def forget_period(db: sqlite3.Connection, period: int, customer: int) -> None:
+    """Removes the sums of a period."""
+    for table in ("rollups", "unique_values"):
+        db.execute(
+            f"DELETE FROM {table} WHERE grain = ? AND bucket = ? AND customer = ?", (PERIOD, period, customer)
+        )
+
+
 def rebuild_period(db: sqlite3.Connection, period: int, customer: int, start_day: int, end_day: int) -> None:
     """Sums a period again from its days, after its bounds have changed."""
-    place, days = (PERIOD, period, customer), (DAILY, start_day, end_day, customer)
-    for table in ("rollups", "unique_values"):
-        db.execute(f"DELETE FROM {table} WHERE grain = ? AND bucket = ? AND customer = ?", place)
+    days = (DAILY, start_day, end_day, customer)
+    forget_period(db, period, customer)
     db.execute(
         """INSERT INTO unique_values SELECT DISTINCT ?, ?, customer, meter, value FROM unique_values
         WHERE grain = ? AND bucket >= ? AND bucket < ? AND customer = ?""",
@@ -241,6 +249,19 @@ def series(db: sqlite3.Connection, grain: int, start: int, end: int, customer: i
         amount = _together(aggregation, [row[3:5] for row in found])
         result.append((bucket, meter, amount, sum(row[5] for row in found)))
     return result
+
+
+def amount_of_days(db: sqlite3.Connection, customer: int, meter: MeterRow, start_day: int, end_day: int) -> int:
+    """Amount of one meter in the local days ``[start_day, end_day)``, all dimensions together."""
+    if meter.aggregation == "unique":
+        return unique_values(db, start_day, end_day, customer, meter.id)
+    rows = db.execute(
+        """WITH RECURSIVE span (bucket) AS (SELECT ? UNION ALL SELECT bucket + 1 FROM span WHERE bucket + 1 < ?)
+        SELECT r.amount, r.mark FROM span s CROSS JOIN rollups r
+        WHERE r.grain = ? AND r.bucket = s.bucket AND r.customer = ? AND r.meter = ? AND s.bucket < ?""",
+        (start_day, end_day, DAILY, customer, meter.id, end_day),
+    ).fetchall()
+    return _together(meter.aggregation, rows) if rows else 0
 
 
 def unique_values(db: sqlite3.Connection, start_day: int, end_day: int, customer: int, meter: int) -> int:
@@ -336,7 +357,7 @@ def has_events(db: sqlite3.Connection, customer: int) -> bool:
 
 def last_seq(db: sqlite3.Connection) -> int:
     """The number of the newest event; 0 where there is none."""
-    return _next_seq(db) - 1
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
 
 def meter(db: sqlite3.Connection, name: str) -> MeterRow | None:
@@ -383,14 +404,19 @@ def open_window(db: sqlite3.Connection, customer: int, scope: str, now: int) -> 
     )
 
 
-def windows(db: sqlite3.Connection, customers: Iterable[int]) -> dict[int, list[tuple[int, str, int, int]]]:
+_WINDOWS = "SELECT w.customer, w.id, w.scope, w.opened_at, w.opened_seq FROM "
+
+
+def windows(db: sqlite3.Connection, customers: Sequence[int]) -> dict[int, list[tuple[int, str, int, int]]]:
     """``(id, scope, opened_at, opened_seq)`` of the windows of each customer that has any, oldest first."""
     found: dict[int, list[tuple[int, str, int, int]]] = {}
-    rows = db.execute(
-        """SELECT w.customer, w.id, w.scope, w.opened_at, w.opened_seq
-        FROM json_each(?) j CROSS JOIN windows w ON w.customer = j.value ORDER BY w.id""",
-        (json.dumps(list(customers)),),
-    )
+    if len(customers) == 1:
+        rows = db.execute(f"{_WINDOWS} windows w WHERE w.customer = ? ORDER BY w.id", customers)
+    else:
+        rows = db.execute(
+            f"{_WINDOWS} json_each(?) j CROSS JOIN windows w ON w.customer = j.value ORDER BY w.id",
+            (json.dumps(customers),),
+        )
     for customer, *window in rows:
         found.setdefault(customer, []).append((window[0], window[1], window[2], window[3]))
     return found

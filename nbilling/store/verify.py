@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def broken_references(db: sqlite3.Connection) -> Iterator[tuple[str, str, str, d
             'SELECT "table", "from", coalesce("to", \'id\') FROM pragma_foreign_key_list(?) WHERE id = ?',
             (table, number),
         ).fetchone()
-        key = [row[0] for row in db.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0", (table,)).fetchall()]
+        key = _key_columns(db, table)
         names = [*key, *(name for name in [column] if name not in key)]
         rows = db.execute(
             f"""SELECT {", ".join(names)} FROM {table}
@@ -57,6 +58,36 @@ def broken_references(db: sqlite3.Connection) -> Iterator[tuple[str, str, str, d
         ).fetchall()
         for row in rows:
             yield table, column, parent, dict(zip(names, row, strict=True))
+
+
+def broken_constraints(db: sqlite3.Connection) -> Iterator[tuple[str, str, dict[str, object]]]:
+    """``(table, constraint, the row's key)`` of rows that break a CHECK.
+
+    SQLite's own check is silent about them here: on a read-only connection it does not even read CHECK clauses.
+    """
+    tables = db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL").fetchall()
+    for table, sql in tables:
+        key = _key_columns(db, table)
+        for constraint in _checks(sql):
+            rows = db.execute(f"SELECT {', '.join(key)} FROM {table} WHERE NOT ({constraint}) LIMIT {SHOWN}").fetchall()
+            for row in rows:
+                yield table, constraint, dict(zip(key, row, strict=True))
+
+
+def _checks(sql: str) -> Iterator[str]:
+    """What stands in the parentheses of each CHECK of a CREATE TABLE."""
+    text = " ".join(line.partition("--")[0] for line in sql.splitlines())
+    for found in re.finditer(r"\bCHECK\s*\(", text):
+        depth, end = 1, found.end()
+        while depth and end < len(text):
+            depth += {"(": 1, ")": -1}.get(text[end], 0)
+            end += 1
+        yield text[found.end() : end - 1]
+
+
+def _key_columns(db: sqlite3.Connection, table: str) -> list[str]:
+    rows = db.execute("SELECT name FROM pragma_table_info(?) WHERE pk > 0 ORDER BY pk", (table,)).fetchall()
+    return [row[0] for row in rows] or ["rowid"]
 
 
 def count(db: sqlite3.Connection, table: str) -> int:
@@ -109,9 +140,24 @@ def odd_events(db: sqlite3.Connection, since_h: int, gauges: Iterable[int]) -> I
     return (OddEvent(*row) for row in rows)
 
 
-def sent_ids(db: sqlite3.Connection, since_h: int) -> Iterator[tuple[int, int, bytes, str]]:
-    """``(seq, customer, key, id)`` of the events whose id is kept beside its hash."""
-    return db.execute("SELECT seq, customer, key, id FROM events WHERE id IS NOT NULL AND h >= ?", (since_h,))
+class SentId(NamedTuple):
+    """An event whose id is kept beside its hash."""
+
+    seq: int
+    customer: int
+    meter: int
+    dimension: int
+    at: int
+    key: bytes
+    id: str
+
+
+def sent_ids(db: sqlite3.Connection, since_h: int) -> Iterator[SentId]:
+    """The events that were sent with an id."""
+    rows = db.execute(
+        "SELECT seq, customer, meter, dimension, at, key, id FROM events WHERE id IS NOT NULL AND h >= ?", (since_h,)
+    )
+    return (SentId(*row) for row in rows)
 
 
 def lost_ids(db: sqlite3.Connection, since_h: int) -> Iterator[tuple[int, int, bytes]]:

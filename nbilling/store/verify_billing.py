@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from nbilling.store.invoices import InvoiceRow, LineRow
@@ -180,10 +180,40 @@ def redemptions_elsewhere(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
 
 
 def changed_discounts(db: sqlite3.Connection) -> list[tuple[str, int, str, str]]:
-    """``(invoice_id, position, definition of the code, definition on the invoice)`` where these differ."""
+    """``(invoice_id, position, code and definition, those on the invoice)`` where these differ."""
     return db.execute(
-        """SELECT i.invoice_id, x.position, coalesce(d.definition, 'no such code'), x.definition
+        """SELECT i.invoice_id, x.position, coalesce(d.code || ' ' || d.definition, 'no such code'),
+          x.label || ' ' || x.definition
         FROM invoice_discounts x JOIN invoice_records i ON i.id = x.invoice
         LEFT JOIN discount_codes d ON d.id = x.discount
-        WHERE x.discount <> 0 AND d.definition IS NOT x.definition"""
+        WHERE x.discount <> 0 AND (d.definition, d.code) IS NOT (x.definition, x.label)"""
+    ).fetchall()
+
+
+# --- What was set up, and what the audit trail says of it -----------------------------------------------------------
+
+
+def set_up_trail(db: sqlite3.Connection) -> Iterator[Trail]:
+    """When meters, tax rates and discount codes were made and taken out of force, in order."""
+    rows = db.execute(
+        """SELECT seq, at, action, subject, detail FROM audit
+        WHERE action IN ('meter.create', 'tax.add', 'tax.remove', 'discount.create') ORDER BY seq"""
+    )
+    return (Trail(*row) for row in rows)
+
+
+def discount_definitions(db: sqlite3.Connection) -> dict[str, str]:
+    """The definition of every code."""
+    return dict(db.execute("SELECT code, definition FROM discount_codes"))
+
+
+def unknown_limit_periods(db: sqlite3.Connection, known: Sequence[str]) -> list[tuple[str, str, int, str]]:
+    """``(table, plan, meter, period)`` of limits that no check looks at."""
+    marks = ", ".join("?" * len(known))
+    return db.execute(
+        f"""SELECT 'plan_limits', p.plan_id, l.meter, l.period FROM plan_limits l JOIN plan_versions p ON p.id = l.plan
+        WHERE l.period NOT IN ({marks})
+        UNION ALL SELECT 'default_limits', 'defaults', meter, period FROM default_limits
+        WHERE period NOT IN ({marks})""",
+        (*known, *known),
     ).fetchall()

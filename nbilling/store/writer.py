@@ -21,11 +21,11 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from nbilling.model.errors import LedgerBusy, NbillingError, OutcomeUnknown, StorageError
 from nbilling.store.connection import closed, copy_of, newer, shown, storage_error
+from nbilling.store.job import Call, Job
 from nbilling.store.lock import FileLock
 from nbilling.store.session import NotNow, WriteSession
 from nbilling.store.stand_in import StandIn
@@ -42,8 +42,6 @@ HEARTBEAT = 0.1
 CLOSE_TIMEOUT = 5.0
 """Seconds that closing waits for another process. After that the -wal file is left to the others."""
 
-Call = Callable[[sqlite3.Connection], Any]
-
 # The phases of a group.
 _IDLE = 0
 _OPEN = 1  # a transaction may be open; nothing is committed
@@ -52,26 +50,6 @@ _COMMIT_FAILED = 3  # COMMIT raised what is in _failure
 _ANSWERED = 4  # every job of the group has its value or its error
 
 _LEFT_OPEN = "nothing of it was recorded; a job has left a statement unfinished"
-
-
-class _Job:
-    __slots__ = ("call", "done", "dry_run", "error", "value", "version", "wake")
-
-    def __init__(self, call: Call, version: int, dry_run: bool) -> None:
-        self.call = call
-        self.version = version
-        self.dry_run = dry_run
-        self.value: Any = None
-        self.error: BaseException | None = None
-        self.done = False
-        # Locked while the job waits. Releasing it wakes the waiter: it is answered, or it is to lead.
-        self.wake = threading.Lock()
-        self.wake.acquire()
-
-    def rouse(self) -> None:
-        # Only under the writer's mutex or turn, so nobody else releases it in between.
-        if self.wake.locked():
-            self.wake.release()
 
 
 class Writer:
@@ -88,13 +66,13 @@ class Writer:
         self._turn = threading.RLock()  # held by who leads, for one group
         self._leader = 0  # its thread, for the question: is this call made from inside a job?
         self._mutex = threading.RLock()  # guards the queue, for a few instructions; a signal handler may call run, too
-        self._queue: list[_Job] = []
+        self._queue: list[Job] = []
         self._led = False  # somebody leads, or was woken to lead
         self._closed = False
         self._crowded = False  # somebody waits for room in the queue
         self._apart = 0  # so many at the front of the queue are to go one by one
         self._room = threading.Condition(self._mutex)
-        self._group: list[_Job] = []
+        self._group: list[Job] = []
         self._phase = _IDLE
         self._failure: sqlite3.Error | MemoryError | None = None
         self._orphan = False  # this process is a fork of the one that made it
@@ -112,7 +90,7 @@ class Writer:
         if self._leader == threading.get_ident():
             raise RuntimeError("a job must not wait for another job: do the work on the connection it was given")
         deadline = time.monotonic() + (DEFAULT_TIMEOUT if timeout is None else timeout)
-        job = _Job(call, version, dry_run)
+        job = Job(call, version, dry_run)
         try:
             if self._enqueue(job, deadline):
                 self._lead()
@@ -121,7 +99,12 @@ class Writer:
         except StorageError:
             raise  # it never entered the queue, or it was taken back
         except BaseException:
-            self._withdraw(job)
+            while True:
+                try:
+                    self._withdraw(job)
+                    break
+                except KeyboardInterrupt:
+                    continue  # struck again: it may be repeated, and must come to its end
             raise
         if job.error is not None:
             try:
@@ -130,7 +113,7 @@ class Writer:
                 job.error = None  # or the traceback, the frame and the job keep one another alive
         return job.value
 
-    def _enqueue(self, job: _Job, deadline: float) -> bool:
+    def _enqueue(self, job: Job, deadline: float) -> bool:
         """Put the job in the queue. True if its caller is to lead."""
         with self._mutex:
             while len(self._queue) >= QUEUE_LIMIT and not self._closed:
@@ -150,7 +133,7 @@ class Writer:
             self._led = True
             return lead
 
-    def _wait(self, job: _Job, deadline: float) -> None:
+    def _wait(self, job: Job, deadline: float) -> None:
         """Wait until the job is answered, or its caller is to lead, or its time is up."""
         left = deadline - time.monotonic()
         if left <= 0 and self._take_back(job):
@@ -164,7 +147,7 @@ class Writer:
         if woken or not (self._leader or self._waits_for_lock()):
             self._lead()
 
-    def _take_back(self, job: _Job) -> bool:
+    def _take_back(self, job: Job) -> bool:
         """Remove a job that nobody has taken yet. If its caller had been chosen to lead, the next is."""
         with self._mutex:
             if job not in self._queue:
@@ -175,7 +158,7 @@ class Writer:
                 self._choose()
             return True
 
-    def _withdraw(self, job: _Job) -> None:
+    def _withdraw(self, job: Job) -> None:
         """The caller was interrupted: take its job back, or see it answered; settle what it left; choose a leader."""
         if self._orphan:
             return
@@ -279,7 +262,7 @@ class Writer:
                 connection.execute("RELEASE job")
         return effects
 
-    def _perform(self, connection: sqlite3.Connection, job: _Job) -> None:
+    def _perform(self, connection: sqlite3.Connection, job: Job) -> None:
         try:
             value = job.call(connection)
             if isinstance(value, sqlite3.Cursor):
@@ -330,7 +313,7 @@ class Writer:
             self._requeue(self._group, [])
         self._settle()
 
-    def _requeue(self, jobs: list[_Job], rest: list[_Job]) -> None:
+    def _requeue(self, jobs: list[Job], rest: list[Job]) -> None:
         """Put jobs whose effects are undone back at the front of the queue; the rest of the group stays in it."""
         for job in jobs:
             job.value = job.error = None
@@ -350,7 +333,7 @@ class Writer:
                 job.error = copy_of(error)
         self._phase = _ANSWERED
 
-    def _transaction_lost(self, culprit: _Job) -> None:
+    def _transaction_lost(self, culprit: Job) -> None:
         """SQLite undid the whole transaction because of one job (no room, a failed disk, RAISE(ROLLBACK)), or that job
         ended it. In the first case the others run again, without it."""
         if culprit.error is not None:

@@ -7,6 +7,7 @@ wrong is one of ``failures``, whose messages hold no secret.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -60,13 +61,15 @@ class Gateway:
         self._transport = transport
         self._timeout = timeout
         self._made: stripe.StripeClient | None = None
+        self._made_by = 0
 
     def __repr__(self) -> str:
         return f"<Gateway to {self._base or 'Stripe'}, {self.mode}>"
 
     @property
     def _v1(self) -> Any:
-        if self._made is None:
+        # A forked child makes its own: it must not share its parent's connections.
+        if self._made is None or self._made_by != os.getpid():
             import stripe
 
             # It is the whole process's, and on by default: it writes a file and sends what machine this is.
@@ -79,6 +82,7 @@ class Gateway:
                 max_network_retries=0,
                 base_addresses={"api": self._base} if self._base else None,
             )
+            self._made_by = os.getpid()
         return self._made.v1
 
     # -- the account

@@ -180,7 +180,9 @@ class World:
         """The rollups say what the events say, and periods neither overlap nor split a day."""
         adds_up = "(SELECT id FROM meters WHERE kind = 'event' AND aggregation IN ('sum', 'count'))"
         series = "r.customer, r.meter, r.dimension, sum(r.amount), sum(r.events)"
-        summed = f"SELECT {series} FROM rollups r WHERE grain = ? AND meter IN {adds_up} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        summed = (
+            f"SELECT {series} FROM rollups r WHERE grain = ? AND meter IN {adds_up} GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+        )
         lifetime, hours, days, periods = (self.rows(summed, grain) for grain in (0, 1, 2, 3))
         assert hours == days == periods == lifetime
         assert lifetime == self.rows(

@@ -23,7 +23,7 @@ def alerts_of(world: Any) -> Alerts:
     core = world.billing._core
     accounts = Accounts(core)
     quota = Quota(core, accounts, UsageRecorder(core, accounts))
-    return Alerts(core, accounts, Outbox(core), quota._usages)
+    return Alerts(core, accounts, Outbox(core), quota.usages)
 
 
 @pytest.fixture

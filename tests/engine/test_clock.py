@@ -82,7 +82,8 @@ def test_a_time_that_is_none_is_refused(billing: nbilling.Billing, time: Any) ->
 
 
 @pytest.mark.parametrize(
-    "step", ["", "1", "d", "-1d", "+1d", "1.5d", "1 d", "1D", "1y", "1_0d", "１d", "1d\n", "9999999999d", "1dd", None, 5]
+    "step",
+    ["", "1", "d", "-1d", "+1d", "1.5d", "1 d", "1D", "1y", "1_0d", "１d", "1d\n", "9999999999d", "1dd", None, 5],
 )
 def test_a_step_that_is_none_is_refused(billing: nbilling.Billing, step: Any) -> None:
     billing.clock.set("2026-01-15")

@@ -31,9 +31,10 @@ HOSTILE = ("'; DROP TABLE customers; --", "$(id)", "--help", "-1", "😀", "=1+1
 
 def test_a_profile_is_kept_as_it_was_given(world: Any) -> None:
     times = {"created_at": "2026-01-10T12:00:00Z", "updated_at": "2026-01-10T12:00:00Z"}
-    assert world.customers.create("acme", **FULL) == {"customer_id": "acme", **FULL, **times}
+    made = world.customers.create("acme", **FULL)
+    assert {"customer_id": "acme", **FULL, **times}.items() <= made.items()
     with world.unchanged():
-        assert world.customers.show("acme") == {"customer_id": "acme", **FULL, **times}
+        assert world.customers.show("acme") == made
 
 
 def test_a_customer_needs_nothing_but_an_id(world: Any) -> None:
@@ -196,7 +197,9 @@ def test_customers_are_listed_by_id_page_by_page(world: Any) -> None:
     assert world.customers.list(after="delta") == []
 
 
-@pytest.mark.parametrize("limit", [0, -1, 10_001, "", "abc", "1.5", "１", None, True, 1.0], ids=lambda value: f"{value!r}")
+@pytest.mark.parametrize(
+    "limit", [0, -1, 10_001, "", "abc", "1.5", "１", None, True, 1.0], ids=lambda value: f"{value!r}"
+)
 def test_a_page_has_a_size(world: Any, limit: Any) -> None:
     with world.refuses(BadInput):
         world.customers.list(limit=limit)

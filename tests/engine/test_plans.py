@@ -18,7 +18,8 @@ def periods(world: Any) -> list[tuple[str, str, str]]:
     """Every period that was made: start, end, and the plan it ends with."""
     return world.rows(
         """SELECT date(p.start_day * 86400, 'unixepoch'), date(p.end_day * 86400, 'unixepoch'), v.plan_id
-        FROM periods p JOIN subscription_phases f ON f.subscription = p.subscription JOIN plan_versions v ON v.id = f.plan
+        FROM periods p JOIN subscription_phases f ON f.subscription = p.subscription
+        JOIN plan_versions v ON v.id = f.plan
         WHERE (f.start_day, f.seq) = (SELECT n.start_day, n.seq FROM subscription_phases n
           WHERE n.subscription = p.subscription AND n.start_day < p.end_day ORDER BY 1 DESC, 2 DESC LIMIT 1)
         ORDER BY p.start_day"""
@@ -194,7 +195,14 @@ def test_the_same_plan_again_is_nothing(world: Any) -> None:
 
 
 def test_several_changes_on_one_day_end_with_the_last(world: Any) -> None:
-    for plan, when in (("pro", ""), ("enterprise", ""), ("pro", "now"), ("enterprise", ""), ("free", "now"), ("pro", "")):
+    for plan, when in (
+        ("pro", ""),
+        ("enterprise", ""),
+        ("pro", "now"),
+        ("enterprise", ""),
+        ("free", "now"),
+        ("pro", ""),
+    ):
         if when:
             world.plans.downgrade("acme", plan, when)
         else:
@@ -403,9 +411,29 @@ def test_the_currency_is_the_one_that_is_set(new_world: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "price", ["", "abc", "-1", "-0.01", "1e99", "1e3", "NaN", "Infinity", "1_000", "１２", "1.234", "29,00", "$29", None, True,
-              1.5, float("nan"), "9" * 30, pytest.param("9" * 5000, id="5,000 digits")],
-)  # fmt: skip
+    "price",
+    [
+        "",
+        "abc",
+        "-1",
+        "-0.01",
+        "1e99",
+        "1e3",
+        "NaN",
+        "Infinity",
+        "1_000",
+        "１２",
+        "1.234",
+        "29,00",
+        "$29",
+        None,
+        True,
+        1.5,
+        float("nan"),
+        "9" * 30,
+        pytest.param("9" * 5000, id="5,000 digits"),
+    ],
+)
 def test_a_price_is_an_amount_of_nothing_or_more(world: Any, price: Any) -> None:
     with world.refuses(BadInput):
         world.plans.create_custom("acme", "Special", price, "{}")

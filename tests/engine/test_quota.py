@@ -11,7 +11,8 @@ import pytest
 from nbilling.model.errors import BadInput, Conflict
 
 GIB = 2**30
-NO_AMOUNT = ("", "-1", "-0", "+1", "1.5", "1e3", "1_000", "１２", "NaN", "Infinity", str(2**63), "9" * 5000, " 1", None, True,
+NO_AMOUNT = ("", "-1", "-0", "+1", "1.5", "1e3", "1_000", "１２", "NaN", "Infinity", str(2**63), "9" * 5000, " 1",
+    None, True,
              1.5, float("nan"), -1, 2**63, 10**5000)  # fmt: skip
 NO_TEXT = ("", " ", "a\0b", "a\nb", "a\u2028b", "\ud800", "a" * 256, None, 5)
 
@@ -26,16 +27,21 @@ def used(world: Any, resource: str = "api_requests", customer: str = "acme") -> 
 
 def test_a_new_customer_has_the_limits_of_the_free_plan_and_the_defaults(world: Any) -> None:
     expected = [
-        {"resource": "api_requests", "period": "per_month", "limit": 1000, "usage": 0, "percentage": 0, "source": "plan"},
-        {"resource": "storage", "period": "absolute", "limit": GIB, "usage": 0, "percentage": 0, "source": "plan"},
-        {"resource": "bandwidth", "period": "per_month", "limit": 10 * GIB, "usage": 0, "percentage": 0,
-         "source": "default"},
-    ]  # fmt: skip
+        ("api_requests", "per_month", 1000, "plan"),
+        ("storage", "absolute", GIB, "plan"),
+        ("bandwidth", "per_month", 10 * GIB, "default"),
+    ]
+
+    def found() -> list[tuple[Any, ...]]:
+        columns = ("resource", "period", "limit", "source")
+        return [tuple(row[name] for name in columns) for row in world.quota.limits("acme") if row["limit"]]
+
     with world.unchanged():
-        assert [limit for limit in world.quota.limits("acme") if limit["limit"]] == expected
+        assert found() == expected
     world.customers.create("acme")
     with world.unchanged():
-        assert [limit for limit in world.quota.limits("acme") if limit["limit"]] == expected
+        assert found() == expected
+        assert {(row["usage"], row["percentage"]) for row in world.quota.limits("acme")} == {(0, 0)}
 
 
 def test_an_own_limit_replaces_the_one_of_the_same_period_and_joins_those_of_others(world: Any) -> None:
@@ -96,7 +102,8 @@ def test_bandwidth_counts_both_directions(world: Any) -> None:
     assert not world.quota.check("acme", "bandwidth", 11).allowed
 
 
-@pytest.mark.parametrize("limit", [value for value in NO_AMOUNT if value is not None], ids=lambda value: f"{value!r:.12}"
+@pytest.mark.parametrize("limit", [value for value in NO_AMOUNT if value is not None],
+    ids=lambda value: f"{value!r:.12}"
                          if not isinstance(value, int) else "number")  # fmt: skip
 def test_a_limit_is_a_whole_number_or_unlimited(world: Any, limit: Any) -> None:
     with world.refuses(BadInput):
@@ -111,7 +118,7 @@ def test_there_is_one_word_for_unlimited(world: Any, limit: str) -> None:
 
 @pytest.mark.parametrize("period", ["", "month", "monthly", "per_week", "per_year", "PER_DAY", None, 5, "x" * 100_000])
 def test_a_limit_has_a_period_that_there_is(world: Any, period: Any) -> None:
-    with world.refuses(BadInput, "per_minute, per_hour, per_day, per_month or absolute"):
+    with world.refuses(BadInput, "per_minute, per_hour, per_day, per_month, per_period or absolute"):
         world.quota.set_limit("acme", "api_requests", 5, period)
 
 
@@ -130,7 +137,12 @@ def test_a_change_of_limits_is_noted(world: Any) -> None:
     [
         ("UTC", "2026-01-10T11:59:59.999999Z", "2026-01-10T11:59:59.999999Z", "2026-01-09T23:59:59.999999Z"),
         ("Asia/Kathmandu", "2026-01-10T11:59:59.999999Z", "2026-01-10T11:14:59.999999Z", "2026-01-09T18:14:59.999999Z"),
-        ("America/New_York", "2026-01-10T11:59:59.999999Z", "2026-01-10T11:59:59.999999Z", "2026-01-10T04:59:59.999999Z"),
+        (
+            "America/New_York",
+            "2026-01-10T11:59:59.999999Z",
+            "2026-01-10T11:59:59.999999Z",
+            "2026-01-10T04:59:59.999999Z",
+        ),
     ],
 )
 def test_minutes_hours_and_days_are_those_of_the_customers_clock(
@@ -241,6 +253,7 @@ def test_a_refusal_says_what_stands_in_the_way_and_until_when(world: Any) -> Non
         "used": 8,
         "remaining": 2,
         "resets_at": "2026-01-11T00:00:00Z",
+        "warning": "80 % of 10 requests per_day are used",
         "reason": "3 more would exceed 10 requests per_day: 8 are used until 2026-01-11T00:00:00Z",
     }
 
@@ -279,7 +292,8 @@ def test_a_call_that_was_refused_may_be_made_again_under_its_id(world: Any) -> N
 
 
 @pytest.mark.parametrize(
-    "change", [{"amount": 4}, {"resource": "api_requests", "dimension": ""}, {"dimension": "ingress"}, {"dimension": ""}]
+    "change",
+    [{"amount": 4}, {"resource": "api_requests", "dimension": ""}, {"dimension": "ingress"}, {"dimension": ""}],
 )
 def test_other_content_under_the_same_id_is_a_conflict(world: Any, change: dict[str, Any]) -> None:
     call = {"resource": "bandwidth", "amount": 3, "dimension": "egress", "id": "r-1"}
@@ -339,7 +353,9 @@ def test_a_customer_that_cannot_be_is_an_error_never_an_approval(world: Any, cus
             call()
 
 
-@pytest.mark.parametrize("how", [{"dimension": "a\nb"}, {"dimension": "x" * 101}, {"id": ""}, {"id": "a\0b"}, {"id": 5}])
+@pytest.mark.parametrize(
+    "how", [{"dimension": "a\nb"}, {"dimension": "x" * 101}, {"id": ""}, {"id": "a\0b"}, {"id": 5}]
+)
 def test_what_goes_with_an_amount_is_text(world: Any, how: dict[str, Any]) -> None:
     with world.refuses(BadInput):
         world.quota.enforce("acme", "api_requests", 1, **how)

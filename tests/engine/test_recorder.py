@@ -214,7 +214,7 @@ def test_a_reset_of_quotas_alone_leaves_what_is_current(world: Any) -> None:
 @pytest.mark.parametrize("period", ["", "Monthly", "weekly", "yearly", "hourly", None, 5, "x" * 100_000])
 def test_only_months_and_days_are_reset(world: Any, period: Any) -> None:
     for room in (world.usage, world.quota):
-        with world.refuses(BadInput, "monthly or daily"):
+        with world.refuses(BadInput, "is not known; use monthly"):
             room.reset("acme", period)
 
 

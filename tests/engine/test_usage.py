@@ -14,9 +14,42 @@ from nbilling.model.errors import BadInput, Conflict
 
 TEXTS = ("$(id)", "'; DROP TABLE events; --", "--help", "😀 Ünïcode", "=1+1", "a" * 255)
 NO_TEXT = ("", " ", "a\0b", "a\nb", "a\r\nb", "a\u2028b", "a\u202eb", "\ud800", " a", "a" * 256, None, 5, b"a", ["a"])
-NO_WHOLE = ("", "-1", "-0", "+1", "1.5", "1e3", "1_000", "１２", "NaN", "Infinity", "1e400", str(2**63), "9" * 5000, " 1",
-            None, True, 1.5, float("nan"), -1, 2**63, 10**5000)  # fmt: skip
-NO_TIME = ("", "now", "2026-13-01", "9999-12-31T00:00:00Z", "1969-12-31", "x" * 100_000, -1, True, 1.5, LATEST + 1, 10**5000)
+NO_WHOLE = (
+    "",
+    "-1",
+    "-0",
+    "+1",
+    "1.5",
+    "1e3",
+    "1_000",
+    "１２",
+    "NaN",
+    "Infinity",
+    "1e400",
+    str(2**63),
+    "9" * 5000,
+    " 1",
+    None,
+    True,
+    1.5,
+    float("nan"),
+    -1,
+    2**63,
+    10**5000,
+)
+NO_TIME = (
+    "",
+    "now",
+    "2026-13-01",
+    "9999-12-31T00:00:00Z",
+    "1969-12-31",
+    "x" * 100_000,
+    -1,
+    True,
+    1.5,
+    LATEST + 1,
+    10**5000,
+)
 
 
 def uuid7(time: str) -> str:
@@ -171,7 +204,9 @@ def test_a_request_has_a_method_a_status_and_a_duration(
         world.usage.track_api_request("acme", endpoint, method, status, duration)
 
 
-@pytest.mark.parametrize("name", ["", "nosuch", "API_REQUESTS", "api requests", "api_requests\n", None, 5, "x" * 100_000])
+@pytest.mark.parametrize(
+    "name", ["", "nosuch", "API_REQUESTS", "api requests", "api_requests\n", None, 5, "x" * 100_000]
+)
 def test_a_meter_that_does_not_exist_is_refused(world: Any, name: Any) -> None:
     with world.refuses(BadInput):
         world.usage.track("acme", name, 1)
@@ -358,7 +393,8 @@ def test_a_meter_has_a_name_of_ours(world: Any, name: Any) -> None:
     "how",
     [{"kind": "Gauge"}, {"kind": "meter"}, {"aggregation": "average"}, {"aggregation": "time_weighted"},
      {"kind": "gauge", "aggregation": "sum"}, {"kind": "counter", "aggregation": "count"}, {"scale": 10}, {"scale": -1},
-     {"scale": "1.5"}, {"unit": ""}, {"unit": "a\nb"}, {"unit": "x" * 41}, {"dimension": "a\nb"}, {"dimension": "x" * 61}],
+     {"scale": "1.5"}, {"unit": ""}, {"unit": "a\nb"}, {"unit": "x" * 41}, {"dimension": "a\nb"},
+     {"dimension": "x" * 61}],
 )  # fmt: skip
 def test_a_meter_counts_in_a_way_that_there_is(world: Any, how: dict[str, Any]) -> None:
     with world.refuses(BadInput):

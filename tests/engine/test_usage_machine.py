@@ -61,7 +61,7 @@ class Machine(RuleBasedStateMachine):
         self.events: list[Event] = []
         self.resets: list[Reset] = []
         self.ids: list[tuple[str, str, int, str | None]] = []
-        # By customer: the paid subscriptions as [first day, day after the last], the plan, and what waits for which day.
+        # By customer: paid subscriptions as [first day, day after the last], the plan, and what waits for which day.
         self.paid: dict[str, list[list[date]]] = {name: [] for name in ZONES}
         self.plan = dict.fromkeys(ZONES, "free")
         self.pending: dict[str, tuple[str, date] | None] = dict.fromkeys(ZONES)

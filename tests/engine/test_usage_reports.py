@@ -103,7 +103,9 @@ def test_ten_years_at_most(world: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "days", [0, -1, 3661, 10**9, "0", "-1", "1.5", "abc", "", "1e2", "１", None, 1.0, True], ids=lambda days: f"{days!r}"
+    "days",
+    [0, -1, 3661, 10**9, "0", "-1", "1.5", "abc", "", "1e2", "１", None, 1.0, True],
+    ids=lambda days: f"{days!r}",
 )
 def test_history_of_no_days_or_too_many_is_refused(world: Any, days: Any) -> None:
     with world.refuses(BadInput):
@@ -117,7 +119,10 @@ def test_today_is_the_customers_day(world: Any, zone: str) -> None:
         world.to(time)
         world.usage.track("acme", "api_requests", 1)
         today = to_date(local_day(zone, world.clock.at)).isoformat()
-        assert (world.usage.get_history("acme", 1)[0]["date"], world.usage.get_history("acme", 1)[0]["api_requests"]) == (
+        assert (
+            world.usage.get_history("acme", 1)[0]["date"],
+            world.usage.get_history("acme", 1)[0]["api_requests"],
+        ) == (
             today,
             1,
         )
@@ -247,9 +252,11 @@ def test_hours_days_months_and_history_all_tell_the_same_story(
         assert +days_of("hour") == +expected
     assert sum(days_of("month").values()) == sum(expected.values())
     history = world.usage.get_history("acme", 130)
-    assert Counter({("api_requests", day): entry["api_requests"] for day, entry in _numbered(history)}) + Counter(
-        {("bandwidth", day): entry["bandwidth_bytes"] for day, entry in _numbered(history)}
-    ) == +expected
+    assert (
+        Counter({("api_requests", day): entry["api_requests"] for day, entry in _numbered(history)})
+        + Counter({("bandwidth", day): entry["bandwidth_bytes"] for day, entry in _numbered(history)})
+        == +expected
+    )
     levels = sorted((at, place, amount) for place, (meter, at, amount) in enumerate(events) if meter == "storage")
     for day, entry in _numbered(history):
         held = [amount for at, _, amount in levels if local_day(zone, at) <= day]
@@ -296,8 +303,12 @@ def test_json_holds_every_event_with_exact_numbers(world: Any, tmp_path: Path) -
     assert found[2]["metadata"] == {"k": 'a"b,c', "ü": None}
 
 
-@pytest.mark.parametrize("format,empty", [("csv", "id,customer_id,resource_type,amount,metadata,created_at"), ("json", "[]")])
-def test_a_customer_without_events_has_a_file_without_events(world: Any, tmp_path: Path, format: str, empty: str) -> None:
+@pytest.mark.parametrize(
+    "format,empty", [("csv", "id,customer_id,resource_type,amount,metadata,created_at"), ("json", "[]")]
+)
+def test_a_customer_without_events_has_a_file_without_events(
+    world: Any, tmp_path: Path, format: str, empty: str
+) -> None:
     with world.unchanged():
         assert world.usage.export("nobody", format, tmp_path / "out") == 0
     assert (tmp_path / "out").read_text("utf-8").strip() == empty

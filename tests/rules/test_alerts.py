@@ -30,7 +30,9 @@ def test_a_metric_is_a_meter_or_what_current_usage_calls_it(metric: str, meter: 
     assert meter_of(metric, METERS) == meter
 
 
-@pytest.mark.parametrize("metric", ["requests", "api_requests_gb", "compute_gb", "storage_seconds", "_gb", "gb", "Storage"])
+@pytest.mark.parametrize(
+    "metric", ["requests", "api_requests_gb", "compute_gb", "storage_seconds", "_gb", "gb", "Storage"]
+)
 def test_an_unknown_metric_is_refused_with_those_that_are_known(metric: str) -> None:
     with pytest.raises(BadInput, match="there is no metric") as caught:
         meter_of(metric, METERS)

@@ -94,7 +94,10 @@ def test_an_outage_of_three_days_gives_nothing_up() -> None:
 
 
 def test_a_handler_that_crashes_is_not_called_for_ever() -> None:
-    assert after("send", standing(attempts=MOST_CRASHES - 1), Unknown("KeyError"), NOW, ASKS, least, True).state == "unknown"
+    assert (
+        after("send", standing(attempts=MOST_CRASHES - 1), Unknown("KeyError"), NOW, ASKS, least, True).state
+        == "unknown"
+    )
     assert after("send", standing(attempts=MOST_CRASHES), Unknown("KeyError"), NOW, ASKS, least, True) == (
         "dead", NEVER, 1, True, False, NOW, False,
     )  # fmt: skip

@@ -76,11 +76,40 @@ def test_amounts_are_converted_exactly(value: object, scale: int, expected: int)
 @pytest.mark.parametrize("scale", [0, 6])
 @pytest.mark.parametrize(
     "value",
-    ["", "abc", "NaN", "Infinity", "-Infinity", "1e3", "1_000", "１２", "+1", " 1", "1 ", "1,5", "0x1", "-1", "-0.000001", "-0",
-     str(2**63), "9223372036854775808.0", "1e400", None, True, 1.5, 0.1, float("nan"), b"1", [1], Decimal("NaN"),
-     Decimal("Infinity"), pytest.param("9" * 5000, id="5,000 digits"), pytest.param(10**5000, id="an int of 5,001 digits"),
-     pytest.param("x" * 100_000, id="100 kB")],
-)  # fmt: skip
+    [
+        "",
+        "abc",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e3",
+        "1_000",
+        "１２",
+        "+1",
+        " 1",
+        "1 ",
+        "1,5",
+        "0x1",
+        "-1",
+        "-0.000001",
+        "-0",
+        str(2**63),
+        "9223372036854775808.0",
+        "1e400",
+        None,
+        True,
+        1.5,
+        0.1,
+        float("nan"),
+        b"1",
+        [1],
+        Decimal("NaN"),
+        Decimal("Infinity"),
+        pytest.param("9" * 5000, id="5,000 digits"),
+        pytest.param(10**5000, id="an int of 5,001 digits"),
+        pytest.param("x" * 100_000, id="100 kB"),
+    ],
+)
 def test_what_is_no_amount_is_refused(value: object, scale: int) -> None:
     with pytest.raises(BadInput) as caught:
         base_amount(value, scale, "amount")
@@ -159,7 +188,9 @@ def test_a_request_keeps_its_endpoint_without_what_may_be_secret() -> None:
         assert "secret" not in api_request_metadata(endpoint, "GET", 200, 0)
 
 
-@pytest.mark.parametrize("endpoint", ["/", "/a b", '/"\\', "/é", "/😀", "$(id)", "'; DROP TABLE events", "/" + "x" * 8000])
+@pytest.mark.parametrize(
+    "endpoint", ["/", "/a b", '/"\\', "/é", "/😀", "$(id)", "'; DROP TABLE events", "/" + "x" * 8000]
+)
 def test_an_endpoint_is_kept_as_it_is(endpoint: str) -> None:
     assert json.loads(api_request_metadata(endpoint, "GET", 200, 0))["endpoint"] == endpoint
 
@@ -222,7 +253,9 @@ json_values = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), json_values, min_size=1))
+@given(
+    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8), json_values, min_size=1)
+)
 def test_metadata_reads_back_as_it_was_and_its_order_does_not_matter(metadata: dict[str, object]) -> None:
     text = metadata_text(metadata)
     assert text is not None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +127,39 @@ def test_an_interrupted_beginning_is_begun_again(tmp_path: Path, monkeypatch: py
     with open_ledger(path, steps=STEPS) as ledger:
         put(ledger, "a")
         assert ledger.read().execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def die_in_the_middle(path: Path) -> None:
+    """A process that dies while it makes the ledger leaves pages in the file, and the journal to undo them."""
+    code = """if True:
+        import os, sqlite3, sys
+        connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+        connection.execute("PRAGMA cache_size=1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE half (x)")
+        for _ in range(100):
+            connection.execute("INSERT INTO half VALUES (zeroblob(3000))")
+        os._exit(0)"""
+    subprocess.run([sys.executable, "-c", code, path], check=True)
+    assert path.stat().st_size > 0
+    assert Path(f"{path}-journal").exists()
+
+
+def test_a_beginning_that_died_is_undone_and_begun_again(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    die_in_the_middle(path)
+    assert create_ledger(path, steps=STEPS)
+    with open_ledger(path, steps=STEPS) as ledger:
+        put(ledger, "a")
+        assert count(ledger) == 1
+
+
+def test_opening_a_beginning_that_died_says_that_there_is_nothing_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    die_in_the_middle(path)
+    with pytest.raises(NotALedger, match="is empty"):
+        open_ledger(path, steps=STEPS)
+    assert create_ledger(path, steps=STEPS)
 
 
 # -- opening what is not a ledger

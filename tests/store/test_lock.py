@@ -129,16 +129,17 @@ def test_a_side_file_that_root_makes_belongs_to_the_owner_of_the_ledger(path: st
 
 
 def test_a_deleted_side_file_is_noticed_after_waiting(path: str) -> None:
-    first, second = FileLock(path), FileLock(path)
+    first, second, third = FileLock(path), FileLock(path), FileLock(path)
     assert first.try_acquire()
+    waiting = threading.Thread(target=second.wait)
+    second._open()
+    waiting.start()
     Path(lock_path(path)).unlink()
-    first_inode_gone = FileLock(path)
-    assert first_inode_gone.try_acquire()  # the new file: the old one is locked by first, and means nothing now
-    assert not second.try_acquire()
-    first.release()
-    first_inode_gone.release()
-    assert second.try_acquire()
-    assert not first_inode_gone.try_acquire()
+    assert third.try_acquire()  # the new file: the old one is locked by first, and means nothing now
+    first.close()
+    third.release()
+    waiting.join(LONG)
+    assert not third.try_acquire()  # second has the new file, too
 
 
 def test_a_deleted_side_file_is_noticed_by_a_lock_that_is_free(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from nbilling.stripe_sync.offline import invoices, shapes, subscriptions
 from nbilling.stripe_sync.offline.people import attached
+from nbilling.stripe_sync.offline.states import store_invoice, store_subscription
 from nbilling.stripe_sync.offline.world import Object, World, fixtures, new_id
 
 
@@ -27,8 +29,9 @@ def _customer(world: World, customer_id: str, values: Any) -> Object:
         customer[name] = values[name].format(id=customer_id, suffix=suffix)
     world.add(customer, "customer.created")
     if "card" in values:
+        before = copy.deepcopy(customer)
         customer["invoice_settings"]["default_payment_method"] = attached(world, values["card"], customer_id)["id"]
-        world.save(customer)
+        world.save(customer, "customer.updated", before)
     return customer
 
 
@@ -43,11 +46,11 @@ def _subscription(world: World, subscription_id: str, values: Any) -> Object:
     end = subscriptions.period_end(world.now, world.now, price)
     item = shapes.subscription_item(new_id("si"), world.now, subscription_id, price, 1, world.now, end)
     subscription["items"]["data"] = [item]
-    subscriptions.store(world, subscription)
+    store_subscription(world, subscription)
     invoice = subscriptions.bill(world, subscription, "subscription_create")
     subscriptions.collect(world, invoice)
     subscription["latest_invoice"] = invoice["id"]
-    subscriptions.store(world, subscription)
+    store_subscription(world, subscription)
     world.tell("customer.subscription.created", subscription)
     return subscription
 
@@ -55,7 +58,7 @@ def _subscription(world: World, subscription_id: str, values: Any) -> Object:
 def _invoice(world: World, invoice_id: str, values: Any) -> Object:
     customer = _owner(world)
     invoice = invoices.draft(world, customer, values["currency"], invoice_id)
-    world.tell("invoice.created", invoices.store(world, invoice))
+    world.tell("invoice.created", store_invoice(world, invoice))
     item = {"customer": customer["id"], "amount": values["amount"], "currency": values["currency"]}
     invoices.item_create(world, item | {"description": values["description"], "invoice": invoice_id})
     return world.get("invoice", invoice_id)

@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 from nbilling.store import stripe_offline
-from nbilling.store.stripe_offline import NEVER
 from nbilling.stripe_sync.offline import invoice_shapes, payments, shapes
+from nbilling.stripe_sync.offline.states import store_invoice, subscription_of, use_currency
 from nbilling.stripe_sync.offline.wire import ApiError, invalid
 from nbilling.stripe_sync.offline.world import Object, World, metadata_of, new_id
 
@@ -17,23 +17,6 @@ FINALIZE_AFTER = 3600
 _DAY = 86_400
 
 
-def store(world: World, invoice: Object, event: str = "", before: Object | None = None) -> Object:
-    """A new or changed invoice, with its sums; a draft that advances by itself knows when."""
-    total = sum(line["amount"] for line in invoice["lines"]["data"])
-    if invoice["status"] == "draft":
-        for name in ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax"):
-            invoice[name] = total
-        invoice["amount_due"] = invoice["amount_remaining"] = max(total, 0)
-    due = invoice["automatically_finalizes_at"] if invoice["status"] == "draft" else None
-    return world.save(invoice, event, before, due=NEVER if due is None else due)
-
-
-def subscription_of(invoice: Object) -> Any:
-    """The subscription that an invoice is for, or None."""
-    parent = invoice["parent"] or {}
-    return (parent.get("subscription_details") or {}).get("subscription")
-
-
 def invoice_create(world: World, params: Object) -> Object:
     """POST /v1/invoices: a draft; pending items join it only if that is asked for."""
     if "customer" not in params:
@@ -41,10 +24,10 @@ def invoice_create(world: World, params: Object) -> Object:
     customer = world.refer("customer", params["customer"], "customer")
     invoice = draft(world, customer, params.get("currency") or customer["currency"] or "usd")
     _set(world, invoice, params)
-    store(world, invoice)
+    store_invoice(world, invoice)
     if params.get("pending_invoice_items_behavior") == "include":
         take_pending(world, invoice)
-    world.tell("invoice.created", store(world, invoice))
+    world.tell("invoice.created", store_invoice(world, invoice))
     return invoice
 
 
@@ -86,7 +69,7 @@ def invoice_update(world: World, params: Object, invoice_id: str) -> Object:
         raise ApiError(400, "Finalized invoices can't be updated in this way", code="invoice_not_editable")
     before = copy.deepcopy(invoice)
     _set(world, invoice, params)
-    return store(world, invoice, "invoice.updated", before)
+    return store_invoice(world, invoice, "invoice.updated", before)
 
 
 def invoice_delete(world: World, params: Object, invoice_id: str) -> Object:
@@ -167,14 +150,12 @@ def item_create(world: World, params: Object) -> Object:
     item["period"] = {**item["period"], **params.get("period", {})}
     if "discountable" in params:
         item["discountable"] = params["discountable"]
-    if customer["currency"] is None:
-        customer["currency"] = currency
-        world.save(customer)
+    use_currency(world, customer, currency)
     world.add(item, "invoiceitem.created")
     if invoice is not None:
         before = copy.deepcopy(invoice)
         _put_on(world, invoice, item)
-        store(world, invoice, "invoice.updated", before)
+        store_invoice(world, invoice, "invoice.updated", before)
     return item
 
 
@@ -198,7 +179,7 @@ def item_delete(world: World, params: Object, item_id: str) -> Object:
             raise ApiError(400, "This invoice is no longer editable", code="invoice_not_editable")
         before = copy.deepcopy(invoice)
         invoice["lines"]["data"] = [one for one in invoice["lines"]["data"] if one.get("_item") != item_id]
-        store(world, invoice, "invoice.updated", before)
+        store_invoice(world, invoice, "invoice.updated", before)
     stripe_offline.remove(world.db, item_id)
     world.tell("invoiceitem.deleted", item)
     return {"id": item_id, "object": "invoiceitem", "deleted": True}
@@ -276,10 +257,11 @@ def finalize(world: World, invoice: Object) -> Object:
         "invoice_pdf": f"https://pay.stripe.com/invoice/{shapes.ACCOUNT}/{token}/pdf",
     }
     invoice["status_transitions"]["finalized_at"] = world.now
+    customer_before = copy.deepcopy(customer)
     customer["next_invoice_sequence"] += 1
     customer["balance"] = min(remaining, 0)
-    world.save(customer)
-    store(world, invoice, "invoice.finalized", before)
+    world.save(customer, "customer.updated", customer_before)
+    store_invoice(world, invoice, "invoice.finalized", before)
     if invoice["amount_due"] > 0:
         payments.open_intent(world, invoice)
     else:
@@ -321,4 +303,4 @@ def invoice_void(world: World, params: Object, invoice_id: str) -> Object:
     before = copy.deepcopy(invoice)
     invoice |= {"status": "void", "amount_remaining": 0, "auto_advance": False}
     invoice["status_transitions"]["voided_at"] = world.now
-    return store(world, invoice, "invoice.voided", before)
+    return store_invoice(world, invoice, "invoice.voided", before)

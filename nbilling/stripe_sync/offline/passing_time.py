@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from nbilling.store import stripe_offline
 from nbilling.stripe_sync.offline import invoices, subscriptions
+from nbilling.stripe_sync.offline.births import born
+from nbilling.stripe_sync.offline.states import set_status, store_invoice, store_subscription
 from nbilling.stripe_sync.offline.world import Object, World
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def catch_up(db: sqlite3.Connection, now: int, api_version: str) -> int:
         if found is None:
             return step
         obj, due = found
-        world = World(db, due, api_version)
+        world = World(db, due, api_version, born)
         if obj["object"] == "invoice":
             _finalise(world, obj)
         else:
@@ -36,14 +38,14 @@ def _finalise(world: World, invoice: Object) -> None:
     if customer is None or customer.get("deleted"):
         # Nobody is left to bill: the draft stays as it is.
         invoice |= {"automatically_finalizes_at": None, "auto_advance": False}
-        invoices.store(world, invoice)
+        store_invoice(world, invoice)
         return
     subscriptions.collect(world, invoice)
 
 
 def _renew_or_end(world: World, subscription: Object) -> None:
     if subscription["status"] == "incomplete":
-        subscriptions.set_status(world, subscription, "incomplete_expired")
+        set_status(world, subscription, "incomplete_expired")
         return
     if subscription["cancel_at_period_end"]:
         subscriptions.end(world, subscription)
@@ -54,9 +56,9 @@ def _renew_or_end(world: World, subscription: Object) -> None:
         item["current_period_end"] = subscriptions.period_end(
             subscription["billing_cycle_anchor"], item["current_period_start"], item["price"]
         )
-    subscriptions.store(world, subscription)
+    store_subscription(world, subscription)
     invoice = subscriptions.bill(world, subscription, "subscription_cycle")
     invoice["automatically_finalizes_at"] = world.now + invoices.FINALIZE_AFTER
-    invoices.store(world, invoice)
+    store_invoice(world, invoice)
     subscription["latest_invoice"] = invoice["id"]
-    subscriptions.store(world, subscription, "customer.subscription.updated", before)
+    store_subscription(world, subscription, "customer.subscription.updated", before)

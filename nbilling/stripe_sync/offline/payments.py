@@ -6,6 +6,7 @@ import copy
 
 from nbilling.stripe_sync.offline import invoice_shapes, shapes
 from nbilling.stripe_sync.offline.people import decline
+from nbilling.stripe_sync.offline.states import set_status, store_invoice, subscription_of
 from nbilling.stripe_sync.offline.wire import ApiError
 from nbilling.stripe_sync.offline.world import Object, World, new_id
 
@@ -26,8 +27,6 @@ def no_method() -> ApiError:
 
 def method_for(world: World, invoice: Object, given: str | None = None) -> Object | None:
     """What an invoice is paid with: the method given, else its own, its subscription's, its customer's."""
-    from nbilling.stripe_sync.offline.invoices import subscription_of
-
     customer = world.get("customer", invoice["customer"], "customer")
     subscription = world.find("subscription", subscription_of(invoice))
     choices = (
@@ -105,15 +104,12 @@ def charge(world: World, invoice: Object, method: Object) -> ApiError | None:
 
 def mark_paid(world: World, invoice: Object, before: Object) -> None:
     """An invoice becomes paid, and a subscription that waited for it active."""
-    from nbilling.stripe_sync.offline.invoices import store, subscription_of
-    from nbilling.stripe_sync.offline.subscriptions import set_status
-
     invoice |= {
         "status": "paid", "amount_paid": invoice["amount_due"], "amount_remaining": 0, "attempted": True,
         "next_payment_attempt": None, "auto_advance": False,
     }  # fmt: skip
     invoice["status_transitions"]["paid_at"] = world.now
-    store(world, invoice, "invoice.updated", before)
+    store_invoice(world, invoice, "invoice.updated", before)
     world.tell("invoice.paid", invoice)
     world.tell("invoice.payment_succeeded", invoice)
     subscription = world.find("subscription", subscription_of(invoice))

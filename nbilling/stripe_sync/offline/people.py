@@ -37,20 +37,6 @@ def customer_update(world: World, params: Object, customer_id: str) -> Object:
     return world.save(customer, "customer.updated", before)
 
 
-def customer_delete(world: World, params: Object, customer_id: str) -> Object:
-    """DELETE /v1/customers/{id}: its subscriptions end with it."""
-    from nbilling.stripe_sync.offline.subscriptions import end
-
-    customer = world.get("customer", customer_id)
-    for subscription in list(world.all("subscription", customer_id)):
-        if subscription["status"] != "canceled":
-            end(world, subscription)
-    for method in list(world.all("payment_method", customer_id)):
-        _detach(world, method)
-    world.tell("customer.deleted", customer)
-    return world.save({"id": customer_id, "object": "customer", "deleted": True})
-
-
 def customer_list(world: World, params: Object) -> Object:
     """GET /v1/customers"""
     email = params.get("email")
@@ -136,10 +122,11 @@ def method_detach(world: World, params: Object, method_id: str) -> Object:
         before = copy.deepcopy(customer)
         customer["invoice_settings"]["default_payment_method"] = None
         world.save(customer, "customer.updated", before)
-    return _detach(world, method)
+    return detach(world, method)
 
 
-def _detach(world: World, method: Object) -> Object:
+def detach(world: World, method: Object) -> Object:
+    """Makes a payment method nobody's."""
     before = copy.deepcopy(method)
     method["customer"] = None
     return world.save(method, "payment_method.detached", before)

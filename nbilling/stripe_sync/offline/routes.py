@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from nbilling.stripe_sync.offline import catalog, happened, invoices, payments, people, subscriptions
+from nbilling.stripe_sync.offline import catalog, deletion, happened, invoices, payments, people, subscriptions
 from nbilling.stripe_sync.offline.wire import ApiError, invalid
 from nbilling.stripe_sync.offline.world import Object
 
@@ -41,7 +41,7 @@ ROUTES = (
     _route("GET /customers", "CustomerListParams", people.customer_list, f"{_PAGE} created email"),
     _route("GET /customers/{}", "CustomerRetrieveParams", people.customer_retrieve),
     _route("POST /customers/{}", "CustomerUpdateParams", people.customer_update, _CUSTOMER),
-    _route("DELETE /customers/{}", "CustomerDeleteParams", people.customer_delete),
+    _route("DELETE /customers/{}", "CustomerDeleteParams", deletion.customer_delete),
     _route("GET /customers/{}/payment_methods", "CustomerPaymentMethodListParams", people.methods_of_customer,
            f"{_PAGE} type"),
     _route("GET /payment_methods", "PaymentMethodListParams", people.method_list, f"{_PAGE} customer type"),
@@ -107,5 +107,5 @@ def acted_on(one: Route, params: dict[str, Any]) -> None:
     for name in params:
         if name not in one.acts_on:
             raise invalid(
-                f"The offline Stripe does not support the parameter {name} here.", name, "offline_unsupported"
+                f"The offline Stripe does not support the parameter {name} here.", name, "parameter_unsupported"
             )

@@ -18,6 +18,7 @@ from nbilling.store import stripe_offline
 from nbilling.stripe_sync.gateway import API_VERSION
 from nbilling.stripe_sync.keys import LIVE, Key
 from nbilling.stripe_sync.offline import faults as faulty
+from nbilling.stripe_sync.offline.births import born
 from nbilling.stripe_sync.offline.faults import Fault, Plan, no_faults
 from nbilling.stripe_sync.offline.parameters import checked
 from nbilling.stripe_sync.offline.passing_time import catch_up
@@ -55,7 +56,10 @@ class OfflineStripe:
         request_id = new_id("req")
         if fault is not None and not fault.after:
             if fault.kind in faulty.KEPT and lower.get("idempotency-key"):
-                self._keep_fault(fault, lower["idempotency-key"], method, target, body)
+                try:
+                    self._keep_fault(fault, lower["idempotency-key"], method, target, body)
+                except ApiError as error:
+                    return self._sent(_error_reply(error), request_id)
             return self._sent(faulty.spoiled(fault, None), request_id)
         reply = self._sent(self._answer(method, target, lower, body, request_id, fault), request_id)
         if fault is not None:
@@ -107,7 +111,7 @@ class OfflineStripe:
             if key and (kept := _kept(db, key, digest, now)):
                 return kept
             catch_up(db, now, API_VERSION)
-            world = World(db, now, API_VERSION, request_id, key or None)
+            world = World(db, now, API_VERSION, born, (request_id, key or None))
             try:
                 done = one.endpoint(world, rest, *ids)
                 reply = Reply(200, {}, body_text(public(expanded(world, done, wanted))).encode())
@@ -133,11 +137,7 @@ class OfflineStripe:
         reply = faulty.spoiled(fault, None)
         digest = _digest(method, path, given)
 
-        def job(db: sqlite3.Connection) -> None:
-            if stripe_offline.kept_answer(db, key) is None:
-                _keep(db, key, digest, reply, self._now(db), None)
-
-        self._core.write(job)
+        self._core.write(lambda db: _keep(db, key, digest, reply, self._now(db), None))
 
     def _enter(self, key: str) -> None:
         with self._guard:

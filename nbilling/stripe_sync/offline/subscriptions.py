@@ -9,33 +9,19 @@ from typing import Any
 
 from nbilling.model.money import round_half_away
 from nbilling.model.periods import add_months
-from nbilling.store.stripe_offline import NEVER
 from nbilling.stripe_sync.offline import invoice_shapes, invoices, payments, shapes
+from nbilling.stripe_sync.offline.states import (
+    ENDED,
+    set_status,
+    store_invoice,
+    store_subscription,
+    subscription_of,
+    use_currency,
+)
 from nbilling.stripe_sync.offline.wire import ApiError, invalid
 from nbilling.stripe_sync.offline.world import Object, World, metadata_of, new_id
 
-INCOMPLETE_FOR = 23 * 3600
-"""Seconds in which the first invoice has to be paid."""
-
 _DAY = 86_400
-_ENDED = ("canceled", "incomplete_expired")
-
-
-def store(world: World, subscription: Object, event: str = "", before: Object | None = None) -> Object:
-    """A new or changed subscription; it knows when time changes it."""
-    due = NEVER
-    if subscription["status"] == "incomplete":
-        due = subscription["created"] + INCOMPLETE_FOR
-    elif subscription["status"] not in _ENDED:
-        due = min(item["current_period_end"] for item in subscription["items"]["data"])
-    return world.save(subscription, event, before, due=due)
-
-
-def set_status(world: World, subscription: Object, status: str) -> None:
-    """Changes the status alone."""
-    before = copy.deepcopy(subscription)
-    subscription["status"] = status
-    store(world, subscription, "customer.subscription.updated", before)
 
 
 def subscription_create(world: World, params: Object) -> Object:
@@ -44,7 +30,7 @@ def subscription_create(world: World, params: Object) -> Object:
         if not params.get(name):
             raise invalid(f"Missing required param: {name}.", name, "parameter_missing")
     if params.get("billing_mode", {}).get("type", "flexible") != "flexible":
-        raise invalid("The offline Stripe has the flexible billing mode only.", "billing_mode", "offline_unsupported")
+        raise invalid("The offline Stripe has the flexible billing mode only.", "billing_mode", "parameter_unsupported")
     customer = world.refer("customer", params["customer"], "customer")
     wanted = []
     for n, item in enumerate(params["items"]):
@@ -60,11 +46,9 @@ def subscription_create(world: World, params: Object) -> Object:
     sends = params.get("collection_method") == "send_invoice"
     if not sends and first["unit_amount"] and not _has_method(world, subscription, customer):
         raise payments.no_method()
-    if customer["currency"] is None:
-        customer["currency"] = first["currency"]
-        world.save(customer)
+    use_currency(world, customer, first["currency"])
     subscription["items"]["data"] = _items(subscription, wanted, world.now, period_end(world.now, world.now, first))
-    store(world, subscription)
+    store_subscription(world, subscription)
     invoice = bill(world, subscription, "subscription_create")
     invoices.finalize(world, invoice)
     subscription["latest_invoice"] = invoice["id"]
@@ -74,7 +58,7 @@ def subscription_create(world: World, params: Object) -> Object:
             error.undo = True
             raise error
         subscription["status"] = "incomplete"
-    store(world, subscription)
+    store_subscription(world, subscription)
     world.tell("customer.subscription.created", subscription)
     return subscription
 
@@ -152,11 +136,11 @@ def bill(world: World, subscription: Object, reason: str) -> Object:
     }
     if subscription["days_until_due"] is not None:
         invoice["due_date"] = world.now + subscription["days_until_due"] * _DAY
-    invoices.store(world, invoice)
+    store_invoice(world, invoice)
     invoices.take_pending(world, invoice)
     for item in items:
         invoice["lines"]["data"].append(_line(invoice, subscription, item))
-    world.tell("invoice.created", invoices.store(world, invoice))
+    world.tell("invoice.created", store_invoice(world, invoice))
     return invoice
 
 
@@ -209,7 +193,7 @@ def collect(world: World, invoice: Object) -> ApiError | None:
     if invoice["status"] == "paid" or invoice["collection_method"] == "send_invoice":
         return None
     error = _try(world, invoice)
-    subscription = world.find("subscription", invoices.subscription_of(invoice))
+    subscription = world.find("subscription", subscription_of(invoice))
     if error is not None and subscription is not None and subscription["status"] == "active":
         set_status(world, subscription, "past_due")
     return error
@@ -228,7 +212,7 @@ def subscription_list(world: World, params: Object) -> Object:
         if status in (None, ""):
             shown = one["status"] != "canceled"
         elif status == "ended":
-            shown = one["status"] in _ENDED
+            shown = one["status"] in ENDED
         else:
             shown = status in ("all", one["status"])
         return shown and (price is None or any(item["price"]["id"] == price for item in one["items"]["data"]))
@@ -239,7 +223,7 @@ def subscription_list(world: World, params: Object) -> Object:
 def subscription_update(world: World, params: Object, subscription_id: str) -> Object:
     """POST /v1/subscriptions/{id}: another price or quantity, the end with the period."""
     subscription = world.get("subscription", subscription_id)
-    if subscription["status"] in _ENDED and params.keys() - {"metadata", "cancellation_details"}:
+    if subscription["status"] in ENDED and params.keys() - {"metadata", "cancellation_details"}:
         raise ApiError(400, "A canceled subscription can only update its cancellation_details and metadata.")
     changes = [_change(world, subscription, item, n) for n, item in enumerate(params.get("items", []))]
     before = copy.deepcopy(subscription)
@@ -251,7 +235,7 @@ def subscription_update(world: World, params: Object, subscription_id: str) -> O
     if restarted or (changes and behavior == "always_invoice"):
         invoice = _invoice_now(world, subscription, restarted)
         subscription["latest_invoice"] = invoice["id"]
-    return store(world, subscription, "customer.subscription.updated", before)
+    return store_subscription(world, subscription, "customer.subscription.updated", before)
 
 
 def _change(world: World, subscription: Object, given: Object, n: int) -> tuple[Object, Object, int]:
@@ -304,7 +288,7 @@ def _apply(world: World, subscription: Object, item: Object, price: Object, quan
 
 def _invoice_now(world: World, subscription: Object, restarted: bool) -> Object:
     if restarted:
-        store(world, subscription)
+        store_subscription(world, subscription)
         invoice = bill(world, subscription, "subscription_update")
     else:
         customer = world.get("customer", subscription["customer"], "customer")
@@ -318,9 +302,9 @@ def _invoice_now(world: World, subscription: Object, restarted: bool) -> Object:
                 "type": "subscription_details",
             },
         }
-        invoices.store(world, invoice)
+        store_invoice(world, invoice)
         invoices.take_pending(world, invoice)
-        world.tell("invoice.created", invoices.store(world, invoice))
+        world.tell("invoice.created", store_invoice(world, invoice))
     invoices.finalize(world, invoice)
     if invoice["status"] != "paid" and invoice["collection_method"] != "send_invoice":
         subscription["status"] = "past_due" if _try(world, invoice) else "active"
@@ -355,7 +339,7 @@ def _set(world: World, subscription: Object, params: Object) -> None:
 def subscription_cancel(world: World, params: Object, subscription_id: str) -> Object:
     """DELETE /v1/subscriptions/{id}: at once. One that has ended is not found."""
     subscription = world.get("subscription", subscription_id)
-    if subscription["status"] in _ENDED:
+    if subscription["status"] in ENDED:
         raise ApiError(404, f"No such subscription: '{subscription_id}'", code="resource_missing", param="id")
     return end(world, subscription)
 
@@ -370,4 +354,4 @@ def end(world: World, subscription: Object) -> Object:
     }
     if requested:
         subscription["cancellation_details"]["reason"] = "cancellation_requested"
-    return store(world, subscription, "customer.subscription.deleted")
+    return store_subscription(world, subscription, "customer.subscription.deleted")

@@ -36,16 +36,24 @@ def new_id(prefix: str, length: int = 14) -> str:
 
 
 class World:
-    """What an endpoint works with. ``now`` is in seconds. Endpoints check everything first and then change."""
+    """What an endpoint works with. ``now``: seconds. ``born``: makes what an id of a pattern stands for.
+
+    ``request``: the id and the idempotency key, for events.
+    """
 
     def __init__(
-        self, db: sqlite3.Connection, now: int, api_version: str, request_id: str | None = None, key: str | None = None
+        self,
+        db: sqlite3.Connection,
+        now: int,
+        api_version: str,
+        born: Callable[[World, str], Object | None],
+        request: tuple[str | None, str | None] = (None, None),
     ) -> None:
         self.db = db
         self.now = now
         self._api_version = api_version
-        self._request_id = request_id
-        self._key = key
+        self._pattern = born
+        self._request = request
 
     # -- objects
 
@@ -87,8 +95,8 @@ class World:
 
     def tell(self, kind: str, obj: Object, previous: Object | None = None) -> None:
         """Records an event."""
-        subject, request = shapes.public(obj), (self._request_id, self._key)
-        event = shapes.event(new_id("evt", 24), self.now, kind, subject, previous, request, self._api_version)
+        subject = shapes.public(obj)
+        event = shapes.event(new_id("evt", 24), self.now, kind, subject, previous, self._request, self._api_version)
         stripe_offline.put(self.db, event)
 
     def all(self, kind: str, owner: str = "") -> Iterator[Object]:
@@ -140,11 +148,7 @@ class World:
                 )
                 price["metadata"] = {"nb_plan": one["plan"]}
                 return self.add(price)
-        if customers.fact(self.db, "mode") != "fixtures":
-            return None
-        from nbilling.stripe_sync.offline.births import born
-
-        return born(self, object_id)
+        return self._pattern(self, object_id) if customers.fact(self.db, "mode") == "fixtures" else None
 
 
 def _owner(obj: Object) -> str:

@@ -42,9 +42,7 @@ class HttpPost:
     def _ask(self, method: str, message: Message, body: str | None = None) -> Outcome:
         connection = http.client.HTTPConnection(self._address, timeout=30)
         try:
-            connection.request(
-                method, f"/{message.operation_id}", body, {"Idempotency-Key": message.idempotency_key}
-            )
+            connection.request(method, f"/{message.operation_id}", body, {"Idempotency-Key": message.idempotency_key})
             answer = connection.getresponse()
             return self._read(answer.status, answer.read(), answer.getheader("Retry-After"))
         except (OSError, http.client.HTTPException, ValueError) as error:

@@ -23,7 +23,7 @@ from nbilling.engine.outbox import Outbox
 from nbilling.engine.outbox_worker import Worker
 from nbilling.model.clock import HOUR, MINUTE, format_time
 
-CHILD = Path(__file__).with_name("outbox_child.py")
+CHILD = Path(__file__).with_name("worker_process.py")
 FAULTS = (
     "close", "500", "429", "409",  # before the effect
     "effect close", "effect 500", "effect truncated", "effect html", "effect null",  # after it
@@ -68,7 +68,7 @@ class Answers(BaseHTTPRequestHandler):
 
     server: Receiver
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key, operation = self.headers["Idempotency-Key"], self.path[1:]
         with self.server.guard:
@@ -87,7 +87,7 @@ class Answers(BaseHTTPRequestHandler):
                     fault = "500"
         self.answer(fault.removeprefix("effect "), operation)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         with self.server.guard:
             fault = self.server.fault("GET")
             known = any(operation == self.path[1:] for operation, _, _ in self.server.effects)
@@ -131,7 +131,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def child() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("outbox_child", CHILD)
+    spec = importlib.util.spec_from_file_location("worker_process", CHILD)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -173,7 +173,7 @@ def test_a_thousand_faults_leave_each_effect_once_and_in_order(
     queue(world, 250, 25)
     handler = child.HttpPost(receiver.address)
     workers = [Worker(world.billing._core, dict.fromkeys(KINDS, handler)) for _ in range(2)]
-    for _ in range(90):
+    for _ in range(500):
         if not open_messages(world):
             break
         threads = [threading.Thread(target=worker.run) for worker in workers]
