@@ -13,6 +13,7 @@ from nbilling.model.clock import Clock, FixedClock, SystemClock, parse_time
 from nbilling.model.errors import BadInput
 
 if TYPE_CHECKING:
+    from sqlite3 import Connection
     from types import TracebackType
 
     from nbilling.api.invoicing import Invoicing
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from nbilling.model.config import Config
     from nbilling.model.outbox import Handler
     from nbilling.model.verification import VerifyProgress, VerifyReport
+    from nbilling.store.customers import CustomerRow
     from nbilling.store.database import Ledger
 
 __all__ = ["Billing", "init", "ledger_path", "load_config", "open", "read_catalogue", "read_key_map"]
@@ -148,7 +150,7 @@ class Billing:
         self._core = core
         self._rooms: dict[Any, Any] = {}
         self._accounts = Accounts(core)
-        self._recorder = UsageRecorder(core, self._accounts)
+        self._recorder = UsageRecorder(core, self._accounts, self._watch)
 
     @property
     def config(self) -> Config:
@@ -195,6 +197,9 @@ class Billing:
         from nbilling.engine.invoice_mail import KIND
 
         return {KIND: InvoiceMailer(self._core, self.invoices)}
+
+    def _watch(self, db: Connection, row: CustomerRow, now: int) -> object:
+        return self._make_alerts()[0].check_in(db, row, now)
 
     def _make_alerts(self) -> tuple[Alerts, Deliveries]:
         from nbilling.engine.alerts import Alerts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from nbilling.engine.core import Core
 from nbilling.model.clock import HOUR, MINUTE
 from nbilling.model.errors import BadInput
 from nbilling.model.periods import day_start, local_day
-from nbilling.store import counters, customers, gauges, subscriptions, usage
+from nbilling.store import alerts, counters, customers, gauges, subscriptions, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.usage import DAILY, HOURLY, LIFETIME, PERIOD, WINDOW, Delta, MeterRow, Recorded, UsageRow
 
@@ -25,12 +25,17 @@ Place = tuple[int, int]
 """A grain and a bucket: one of the rollups that an event counts in."""
 
 
+Watch = Callable[["sqlite3.Connection", CustomerRow, int], object]
+"""Looks at a customer's alerts after usage was counted, in the same job."""
+
+
 class UsageRecorder:
     """Records batches of events inside a write job. Usable by every thread: all state is in the job."""
 
-    def __init__(self, core: Core, accounts: Accounts) -> None:
+    def __init__(self, core: Core, accounts: Accounts, watch: Watch | None = None) -> None:
         self._core = core
         self._accounts = accounts
+        self._watch = watch
 
     def customer_id(self, db: sqlite3.Connection, customer_id: str) -> int:
         """The customer's number; made in this job where it is new."""
@@ -49,7 +54,17 @@ class UsageRecorder:
         inserted = usage.insert_events(db, rows)
         if inserted.added:
             _Counting(db, self._core, self._accounts, known).count(inserted.added)
+            if self._watch is not None and alerts.in_use(db) and self._core.config.alerts_while_tracking:
+                self._check_alerts(db, self._watch, {row.customer for _, row in inserted.added})
         return Recorded(len(inserted.added), inserted.duplicates, inserted.conflicts)
+
+    def _check_alerts(self, db: sqlite3.Connection, watch: Watch, numbers: Iterable[int]) -> None:
+        """Fires the alerts that this usage crosses, in the same commit: where the settings wish it."""
+        now = self._core.now(db)
+        for number in sorted(numbers):
+            row = customers.get(db, number)
+            if alerts.armed(db, number, row.start_at):
+                watch(db, row, now)
 
 
 class _Counting:

@@ -86,6 +86,11 @@ def armed(db: sqlite3.Connection, customer: int, period_start: int) -> list[Aler
     return [AlertRow(*row) for row in rows]
 
 
+def in_use(db: sqlite3.Connection) -> bool:
+    """Whether anybody has an alert at all: one look, for those who record usage."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM alerts WHERE active = 1)").fetchone()[0])
+
+
 def fire(
     db: sqlite3.Connection, alert: int, period_start: int, now: int, used: int, percentage: int, message: int
 ) -> None:
