@@ -130,7 +130,7 @@ class Metering(UsageTracking, UsageReports, UsageEvents, BulkTracking, UsageAler
     def _counter(self, name: str, field: str, create: bool) -> MeterRow:
         known = {meter["name"] for meter in self.meters()}
         if name not in known and create:
-            unit = "requests" if field == "requests" or field.startswith("responses.") else "bytes"
+            unit = "bytes" if field in ("sent", "received") else "requests"
             self.create_meter(name, kind="counter", unit=unit, dimension="zone")
         elif name not in known:
             hint = "--create-meters makes it, or nbilling meter create NAME --kind counter"

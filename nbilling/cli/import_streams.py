@@ -24,6 +24,8 @@ NAMED = 10
 def input_stream(file: str) -> Iterator[BinaryIO]:
     """The file, or stdin for ``-``. BadInput where it cannot be read."""
     if file == "-":
+        if sys.stdin is None:
+            raise BadInput("there is no stdin to read", hint="name a file, or pipe something in")
         yield sys.stdin.buffer
         return
     try:

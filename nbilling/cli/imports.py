@@ -85,10 +85,16 @@ def import_log(ctx: click.Context, /, file: str, log_format: str, **given: Any) 
 
 def _check(ctx: click.Context, file: str, log_format: str, given: Mapping[str, Any]) -> None:
     """BadInput for options that would be left out silently, and for what never ends but is to be read twice."""
+
+    def said(name: str) -> bool:
+        return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+
     for name, formats in _ONLY_FOR.items():
-        if log_format not in formats and ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if log_format not in formats and said(name):
             flag = next(option.opts[0] for option in ctx.command.params if option.name == name)
             raise BadInput(f"{flag} is not for --format {log_format}", hint=f"it is for {', '.join(formats)}")
+    if said("poll") and not given["follow"]:
+        raise BadInput("--poll is for --follow", hint="give both, or leave it out")
     if given["follow"] and given["strict"]:
         raise BadInput("what is followed is never whole", hint="leave --strict or --follow out")
     if given["follow"] and file != "-" and log_format not in FORMATS:

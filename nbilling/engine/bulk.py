@@ -98,9 +98,9 @@ class BulkTracking:
         """Records events from lines of ``ndjson`` or ``csv``: a file, a pipe (what was read of it is durable within
         about a second), or an iterable. ``customer``: whose they are where a line says nothing.
 
-        ``strict``: all of it is checked first, and nothing is recorded where one event is bad. Otherwise as
-        :meth:`track_many`. Numbers of bad events count events, not lines: empty lines and a CSV's header are left out.
-        ``stop`` is asked now and then whether to end.
+        ``strict``: all of it is checked first, and nothing is recorded where one event is bad by itself (an id that was
+        recorded with other content is only found then). Otherwise as :meth:`track_many`. Numbers of bad events count
+        events, not lines: empty lines and a CSV's header are left out. ``stop`` is asked now and then whether to end.
         """
         choice(format, "format", FORMATS)
         if customer:
@@ -275,7 +275,7 @@ class BulkTracking:
         self, db: sqlite3.Connection, batch: list[_Checked], now: int, refused: list[BadEvent] | None
     ) -> tuple[list[UsageRow], list[int], list[CustomerRow]]:
         """The batch interned, and each row's place in it. An event of the future is refused, or raises."""
-        customers = self._accounts.ensure_many(db, list({event.customer for event in batch}), now)
+        customers = self._accounts.ensure_many(db, list(dict.fromkeys(event.customer for event in batch)), now)
         numbers = {name: row.id for name, row in customers.items()}
         dimensions = {"": 0}
         rows, places = [], []

@@ -20,7 +20,7 @@ from nbilling.rules.price_models import Percentage, PriceModel, model_from_dict,
 from nbilling.rules.quota import MODES, PERIODS, UNLIMITED
 
 PRORATIONS = ("day", "none")
-TIMINGS = ("arrears",)
+TIMINGS = ("arrears", "advance")
 _FIELDS = (
     "name", "price", "currency", "interval", "interval_count", "anchor_day", "trial_days", "proration", "fee",
     "per_seat", "customer", "features", "limits", "prices",
@@ -75,7 +75,7 @@ class PlanSpec:
 
 
 def read(table: Mapping[str, Any], default_currency: str) -> list[PlanSpec]:
-    """The plans of a file that was parsed with ``Decimal`` for its floats. BadInput names the place of what is wrong."""
+    """The plans of a file that was parsed with ``Decimal`` for floats. BadInput names the place of what is wrong."""
     unknown = next((key for key in table if key != "plans"), None)
     if unknown is not None:
         raise BadInput(f"the catalogue has no part {shown(unknown)}", hint="it holds [plans.<id>] tables")

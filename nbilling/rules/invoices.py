@@ -159,11 +159,43 @@ def unit_price_text(model: PriceModel | None, currency: str) -> str:
     return f"{whole}.{rest.ljust(places, '0')}" if rest or places else whole
 
 
-def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
+def fee_changes(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
+    """What a change within a period, whose fee was billed already, gives back of the old fee and charges of the new.
+
+    Each part's fee as it is now, less what invoices of the period say of it: together they charge what one invoice
+    at the end would have. Nothing where no fee was billed yet.
+    """
+    present = {_fee_key(line): line for line in now if line.kind == "fee"}
+    before: dict[tuple[int, int, int], tuple[Line, Fraction, int]] = {}
+    for line in billed:
+        _, quantity, amount = before.get(_fee_key(line), (line, Fraction(0), 0))
+        before[_fee_key(line)] = line, quantity + line.quantity, amount + line.amount_minor
+    lines = []
+    for key, (line, quantity, amount) in before.items():
+        kept = present.pop(key, None)
+        part = (kept.quantity, kept.amount_minor) if kept is not None else (Fraction(0), 0)
+        if part != (quantity, amount):
+            lines.append(_changed(kept or line, part[0] - quantity, part[1] - amount))
+    if before:
+        lines += [_changed(line, line.quantity, line.amount_minor) for line in present.values() if line.amount_minor]
+    return lines
+
+
+def _fee_key(line: Line) -> tuple[int, int, int]:
+    return line.plan, line.seats, line.start_day
+
+
+def _changed(line: Line, quantity: Fraction, amount: int) -> Line:
+    text = (_ENGLISH.unused if amount < 0 else _ENGLISH.changed).format(fee=line.description.partition(",")[0])
+    return attrs.evolve(line, kind="fee_change", description=text, quantity=quantity, amount_minor=amount)
+
+
+def late_lines(now: Sequence[Line], billed: Sequence[Line], *, advance: bool = False) -> list[Line]:
     """What has come to a billed period since: each meter's present rating less what its invoices say already.
 
     Rounding is settled here too: all invoices of the period together charge what one would have charged. A meter whose
-    usage was corrected to nothing gives back all that was charged.
+    usage was corrected to nothing gives back all that was charged. ``advance``: the period's own invoice bills the fee
+    alone, so that nothing of this is late.
     """
     before: dict[tuple[int, int, int], tuple[Line, Fraction, int]] = {}
     for line in billed:
@@ -176,6 +208,7 @@ def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
                 line, detail=_ENGLISH.corrected, usage=Fraction(0), quantity=Fraction(0), amount_minor=0
             )
     lines = []
+    text = _ENGLISH.past if advance else _ENGLISH.late
     for key, line in present.items():
         last, quantity, amount = before.get(key, (None, Fraction(0), 0))
         if line.usage == (last.usage if last is not None else 0):
@@ -185,9 +218,7 @@ def late_lines(now: Sequence[Line], billed: Sequence[Line]) -> list[Line]:
             attrs.evolve(
                 line,
                 kind="late_usage",
-                description=_ENGLISH.late.format(
-                    name=meter_label(line.meter_name, _ENGLISH), first=first_day, last=last_day
-                ),
+                description=text.format(name=meter_label(line.meter_name, _ENGLISH), first=first_day, last=last_day),
                 quantity=line.quantity - quantity,
                 amount_minor=line.amount_minor - amount,
             )

@@ -23,6 +23,9 @@ class LineTexts(NamedTuple):
     included: str
     unlimited: str
     late: str
+    past: str
+    unused: str
+    changed: str
     corrected: str
     meters: dict[str, str]
     units: dict[str, str]
@@ -32,14 +35,16 @@ LANGUAGES = {
     "en": LineTexts(
         ",", ".", "{plan} plan",
         ("{seats} seat", "{seats} seats"), "{part} of {whole} days", "{quantity} used", "{quantity} on average",
-        "{quantity} included", "unlimited", "{name}, {first} to {last}, recorded later", "corrected to nothing",
+        "{quantity} included", "unlimited", "{name}, {first} to {last}, recorded later",
+        "{name}, {first} to {last}", "{fee}, not used", "{fee}, changed", "corrected to nothing",
         {"api_requests": "API requests"},
         {},
     ),
     "de": LineTexts(
         ".", ",", "Tarif {plan}",
         ("{seats} Platz", "{seats} Plätze"), "{part} von {whole} Tagen", "{quantity} genutzt", "{quantity} im Mittel",
-        "{quantity} enthalten", "unbegrenzt", "{name}, {first} bis {last}, nachgemeldet", "auf null berichtigt",
+        "{quantity} enthalten", "unbegrenzt", "{name}, {first} bis {last}, nachgemeldet",
+        "{name}, {first} bis {last}", "{fee}, nicht genutzt", "{fee}, geändert", "auf null berichtigt",
         {"api_requests": "API-Aufrufe", "storage": "Speicher", "bandwidth": "Datenverkehr", "compute": "Rechenzeit",
          "functions": "Funktionsaufrufe", "database": "Datenbankabfragen"},
         {"request": "Aufruf", "requests": "Aufrufe", "hour": "Stunde", "hours": "Stunden", "day": "Tag",
@@ -49,7 +54,8 @@ LANGUAGES = {
     "fr": LineTexts(
         "\u202f", ",", "Forfait {plan}",
         ("{seats} place", "{seats} places"), "{part} jours sur {whole}", "{quantity} utilisés", "{quantity} en moyenne",
-        "{quantity} inclus", "illimité", "{name}, du {first} au {last}, enregistré plus tard", "corrigé à zéro",
+        "{quantity} inclus", "illimité", "{name}, du {first} au {last}, enregistré plus tard",
+        "{name}, du {first} au {last}", "{fee}, non utilisé", "{fee}, modifié", "corrigé à zéro",
         {"api_requests": "Requêtes API", "storage": "Stockage", "bandwidth": "Bande passante", "compute": "Calcul",
          "functions": "Appels de fonctions", "database": "Requêtes de base de données"},
         {"request": "requête", "requests": "requêtes", "hour": "heure", "hours": "heures", "day": "jour",
@@ -60,7 +66,8 @@ LANGUAGES = {
     "es": LineTexts(
         ".", ",", "Plan {plan}",
         ("{seats} puesto", "{seats} puestos"), "{part} de {whole} días", "{quantity} usados", "{quantity} de media",
-        "{quantity} incluidos", "ilimitado", "{name}, del {first} al {last}, registrado más tarde", "corregido a cero",
+        "{quantity} incluidos", "ilimitado", "{name}, del {first} al {last}, registrado más tarde",
+        "{name}, del {first} al {last}", "{fee}, no utilizado", "{fee}, modificado", "corregido a cero",
         {"api_requests": "Solicitudes API", "storage": "Almacenamiento", "bandwidth": "Ancho de banda",
          "compute": "Cómputo", "functions": "Llamadas a funciones", "database": "Consultas"},
         {"request": "solicitud", "requests": "solicitudes", "hour": "hora", "hours": "horas", "day": "día",

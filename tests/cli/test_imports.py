@@ -171,6 +171,7 @@ def test_strict_imports_nothing_where_one_line_is_bad(shell: Any, tmp_path: Path
         ("nowhere/access.log --customer a --follow", "the directory of"),
         ("access.log --follow", "nothing says who is billed"),
         ("access.log --customer a --poll 0", "--poll"),
+        ("access.log --customer a --poll 5", "--poll is for --follow"),
         ("nowhere.log --customer a", "cannot be read"),
         ("access.log --customer a --errors no/bad.log", "cannot be written"),
     ],

@@ -399,7 +399,11 @@ def start(ledger: Path, lines: Path) -> subprocess.Popen[bytes]:
 @pytest.fixture
 def many_lines(tmp_path: Path) -> Path:
     path = tmp_path / "events.ndjson"
-    path.write_bytes(b"".join(as_json(n % 3000, id=f"e{n}", customer=f"c{n % 7}", amount=2) for n in range(20_000)))
+    # Long past: these processes live by the machine's clock.
+    lines = (
+        as_json(n, id=f"e{n}", customer=f"c{n % 7}", amount=2, at=1_700_000_000_000_000 + n) for n in range(20_000)
+    )
+    path.write_bytes(b"".join(lines))
     return path
 
 

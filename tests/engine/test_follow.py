@@ -418,6 +418,7 @@ def test_whatever_happens_every_line_counts_once(
     seed: int,
 ) -> None:
     monkeypatch.setattr(use_case, "BATCH_LINES", random.Random(seed).choice([3, 50, 2500]))
+    monkeypatch.setattr(log_follow, "LINGER_SECONDS", seed % 2 * 10**6)
     Story(new_imports(), tmp_path, killed, seed).run()
 
 

@@ -30,7 +30,7 @@ ACME = ImportOptions(customer="acme")
 def line(number: int) -> bytes:
     """A line of its own."""
     minute, second = divmod(number, 60)
-    time = f"17/May/2026:{minute // 60:02}:{minute % 60:02}:{second:02} +0000"
+    time = f"17/May/2025:{minute // 60:02}:{minute % 60:02}:{second:02} +0000"
     return f'10.0.0.1 - - [{time}] "GET /{number} HTTP/1.1" 200 1 "-" "-"\n'.encode()
 
 

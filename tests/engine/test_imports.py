@@ -27,12 +27,12 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 def line(second: int, *, user: str = "-", size: object = 10, path: str = "/a", status: object = 200) -> bytes:
     hour, minute = divmod(second // 60, 60)
-    time = f"17/May/2026:{hour:02}:{minute:02}:{second % 60:02} +0000"
+    time = f"17/May/2025:{hour:02}:{minute:02}:{second % 60:02} +0000"
     return f'10.0.0.1 - {user} [{time}] "GET {path} HTTP/1.1" {status} {size} "-" "curl"'.encode()
 
 
 def as_json(second: int, **fields: Any) -> bytes:
-    at = format_time(parse_time("2026-05-17T00:00:00Z") + second * 1_000_000)
+    at = format_time(parse_time("2025-05-17T00:00:00Z") + second * 1_000_000)
     return json.dumps(
         {"time_iso8601": at, "status": 200, "body_bytes_sent": 10, "request": "GET / H"} | fields
     ).encode()
@@ -47,14 +47,14 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_line_becomes_a_request_and_its_bytes_at_the_logs_own_time(imports: Any) -> None:
-    report = imports.run([b'::1 - - [17/May/2026:08:05:32 +0200] "GET /p?q=1 HTTP/1.1" 206 490 "-" "-"'])
+    report = imports.run([b'::1 - - [17/May/2025:08:05:32 +0200] "GET /p?q=1 HTTP/1.1" 206 490 "-" "-"'])
     assert (report.lines, report.requests, report.bytes, report.added) == (1, 1, 490, 1)
     assert (report.duplicates, report.bad, report.rule) == (0, 0, "new")
     assert imports.ledger.connection.execute(
         "SELECT customer_id, resource_type, amount, metadata, created_at, dimension FROM usage_events ORDER BY seq"
     ).fetchall() == [
-        ("acme", "api_requests", "1", '{"endpoint":"/p","method":"GET","status":206}', "2026-05-17T06:05:32Z", ""),
-        ("acme", "bandwidth", "490", "{}", "2026-05-17T06:05:32Z", "egress"),
+        ("acme", "api_requests", "1", '{"endpoint":"/p","method":"GET","status":206}', "2025-05-17T06:05:32Z", ""),
+        ("acme", "bandwidth", "490", "{}", "2025-05-17T06:05:32Z", "egress"),
     ]
 
 
@@ -132,12 +132,12 @@ def test_bad_lines_are_counted_named_by_number_and_kept(imports: Any, small_batc
 
 
 def test_a_line_of_the_future_is_refused_until_its_time_has_come(imports: Any) -> None:
-    imports.clock.at = parse_time("2026-05-17T00:00:30Z")
+    imports.clock.at = parse_time("2025-05-17T00:00:30Z")
     lines = [line(10), line(3631), line(3629)]
     bad: list[BadLine] = []
     assert imports.run(lines, on_bad=bad.append).added == 2
     assert [(entry.number, entry.reason) for entry in bad] == [(2, "future")]
-    imports.clock.at = parse_time("2026-05-17T02:00:00Z")
+    imports.clock.at = parse_time("2025-05-17T02:00:00Z")
     report = imports.run(lines)
     assert (report.added, report.duplicates) == (1, 2)
 
