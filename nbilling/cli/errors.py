@@ -58,11 +58,12 @@ def _cut(message: str) -> str:
 
 def _wants_json(arguments: list[str]) -> bool:
     """Looks at the words themselves: the error may be that they could not be parsed."""
+    option = "--output" if "import" in arguments else "--format"  # the format of an import is that of its input
     for position, word in enumerate(arguments):
         if word == "--":
             break
-        if word in ("--format=json", "--format=ndjson"):
+        if word in (f"{option}=json", f"{option}=ndjson"):
             return True
-        if word == "--format" and arguments[position + 1 : position + 2] in (["json"], ["ndjson"]):
+        if word == option and arguments[position + 1 : position + 2] in (["json"], ["ndjson"]):
             return True
     return os.environ.get("NBILLING_FORMAT") in ("json", "ndjson")
