@@ -91,7 +91,10 @@ class Ledger:
         return value
 
     def read(self) -> sqlite3.Connection:
-        """This thread's read-only connection, in autocommit mode. Each SELECT sees the newest commit."""
+        """This thread's read-only connection, in autocommit mode. Each SELECT sees the newest commit.
+
+        Not for use inside a job, which has a connection that sees the job's own effects.
+        """
         reader: Reader | None = getattr(self._mine, "reader", None)
         if reader is None or reader.connection is None or reader.pid != os.getpid():
             reader = self._open_reader()
@@ -146,15 +149,15 @@ class Ledger:
             return writer
 
     def _open_reader(self) -> Reader:
-        refuse_after_fork(self._real)
+        self._refuse_if_unusable()
         try:
             reader = Reader(self._real)
         except sqlite3.Error as error:
             self._refuse_if_unusable()
             raise storage_error(error, self.path) or error from error
         self._readers.add(reader)
+        self._refuse_if_unusable()  # it may have been replaced or closed meanwhile
         self._mine.reader = reader
-        self._refuse_if_unusable()
         return reader
 
     def _refuse_if_unusable(self) -> None:

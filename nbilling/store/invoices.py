@@ -174,6 +174,16 @@ def taxes(db: sqlite3.Connection, invoice: int) -> list[TaxRow]:
     return [TaxRow(*row) for row in rows]
 
 
+def is_billed(db: sqlite3.Connection, subscription: int, period: int) -> bool:
+    """Whether a subscription's period has an invoice of its own that is finalised and stands."""
+    row = db.execute(
+        """SELECT EXISTS (SELECT 1 FROM invoice_records WHERE subscription = ? AND period = ? AND reason = 'period'
+        AND status NOT IN ('draft', 'void'))""",
+        (subscription, period),
+    ).fetchone()
+    return bool(row[0])
+
+
 def billed_of_period(db: sqlite3.Connection, period: int) -> list[InvoiceRow]:
     """The finalised invoices that stand and hold lines of a period, in the order they were issued."""
     rows = db.execute(
@@ -200,6 +210,18 @@ def billed_lines(db: sqlite3.Connection, period: int) -> list[LineRow]:
         f"""SELECT {", ".join("l." + field for field in LineRow._fields)}
         FROM invoice_lines l JOIN invoice_records i ON i.id = l.invoice
         WHERE l.period = ? AND l.kind IN ('usage', 'late_usage') AND i.status NOT IN ('draft', 'void')
+        ORDER BY i.finalized_at, i.id, l.position""",
+        (period,),
+    ).fetchall()
+    return [LineRow(*row) for row in rows]
+
+
+def billed_fees(db: sqlite3.Connection, period: int) -> list[LineRow]:
+    """The fees of a period, and the changes of these, on finalised invoices that stand, in the order of issue."""
+    rows = db.execute(
+        f"""SELECT {", ".join("l." + field for field in LineRow._fields)}
+        FROM invoice_lines l JOIN invoice_records i ON i.id = l.invoice
+        WHERE l.period = ? AND l.kind IN ('fee', 'fee_change') AND i.status NOT IN ('draft', 'void')
         ORDER BY i.id, l.position""",
         (period,),
     ).fetchall()

@@ -28,7 +28,6 @@ class PlanRow(NamedTuple):
     trial_days: int = 0
     fee_timing: str = "arrears"
     per_seat: int = 0
-    kind: str = "plan"
 
 
 class PlanLimitRow(NamedTuple):

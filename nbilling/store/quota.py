@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
+from nbilling.store.customers import CustomerRow
+
 
 class OwnLimit(NamedTuple):
     """A limit of a customer's own, or a default. ``amount`` in base units, None is unlimited; ``threshold`` in percent,
@@ -39,6 +41,31 @@ def effective(db: sqlite3.Connection, customer: int, meter: int) -> list[LimitRo
         f"SELECT {_FIELDS} FROM effective_limits WHERE customer = ? AND meter = ? ORDER BY period", (customer, meter)
     ).fetchall()
     return [LimitRow(*row) for row in rows]
+
+
+class Look(NamedTuple):
+    """What a check needs to know first, from one statement: customer, test clock (None: there is none), limits."""
+
+    customer: CustomerRow
+    clock: str | None
+    limits: list[LimitRow]
+
+
+def look(db: sqlite3.Connection, customer_id: str, meter: int) -> Look | None:
+    """The customer with its present period and its limits on a meter; None where there is no such customer."""
+    rows = db.execute(
+        f"""SELECT c.id, c.customer_id, c.zone, c.period, p.start_at, p.end_at, p.subscription,
+          (SELECT value FROM ledger WHERE key = 'clock'), {", ".join("l." + field for field in LimitRow._fields)}
+        FROM customers c JOIN periods p ON p.id = c.period
+          LEFT JOIN effective_limits l ON l.customer = c.id AND l.meter = ?
+        WHERE c.customer_id = ? ORDER BY l.period""",
+        (meter, customer_id),
+    ).fetchall()
+    if not rows:
+        return None
+    first = rows[0]
+    limits = [LimitRow(*row[8:]) for row in rows] if first[8] is not None else []
+    return Look(CustomerRow(*first[:7]), first[7], limits)
 
 
 def all_effective(db: sqlite3.Connection, customer: int) -> list[LimitRow]:

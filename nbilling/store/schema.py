@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import time
 
-from nbilling.store import alerts, imports, outbox, stripe_events, stripe_offline
+from nbilling.store import alerts, imports, outbox, stripe_events, stripe_links, stripe_offline
 from nbilling.store.seed import insert_seed
 from nbilling.store.views import VIEWS, guards
 
@@ -144,7 +144,6 @@ TABLES = (
   trial_days INTEGER NOT NULL DEFAULT 0 CHECK (trial_days >= 0),
   fee_timing TEXT NOT NULL DEFAULT 'arrears' CHECK (fee_timing IN ('arrears', 'advance')),
   per_seat INTEGER NOT NULL DEFAULT 0 CHECK (per_seat IN (0, 1)), -- 1: price_minor is for each seat
-  kind TEXT NOT NULL DEFAULT 'plan' CHECK (kind IN ('plan', 'addon')),
   UNIQUE (plan_id, version)
 ) STRICT""",
     """CREATE TABLE plan_limits (
@@ -188,7 +187,7 @@ TABLES = (
   interval_count INTEGER NOT NULL DEFAULT 1 CHECK (interval_count > 0),
   trial_end_day INTEGER NOT NULL DEFAULT 0, -- the first day that is paid for; 0: there was no trial
   paused_plan INTEGER NOT NULL DEFAULT 0, -- plan_versions.id to go on with; 0: not paused
-  closed INTEGER NOT NULL DEFAULT 0 -- 1: it has ended and its closing invoice is written, or needs none
+  fee_timing TEXT NOT NULL DEFAULT 'arrears' CHECK (fee_timing IN ('arrears', 'advance')) -- for as long as it lasts
 ) STRICT""",
     "CREATE INDEX subscription_records_customer ON subscription_records (customer, start_day)",
     """CREATE TABLE subscription_phases (
@@ -211,7 +210,7 @@ TABLES = (
   end_day INTEGER NOT NULL CHECK (end_day > start_day),
   start_at INTEGER NOT NULL,
   end_at INTEGER NOT NULL CHECK (end_at > start_at),
-  late INTEGER NOT NULL DEFAULT 0, -- 1: usage came in after it had ended or its invoice was finalised
+  late INTEGER NOT NULL DEFAULT 0, -- 1: usage comes after its invoice: it was finalised, or bills the fee in advance
   UNIQUE (customer, start_day)
 ) STRICT""",
     "CREATE INDEX periods_subscription ON periods (subscription)",
@@ -285,7 +284,7 @@ TABLES = (
   finalized_at INTEGER NOT NULL DEFAULT 0,
   due_at INTEGER NOT NULL DEFAULT 0,
   credited_minor INTEGER NOT NULL DEFAULT 0 CHECK (credited_minor >= 0), -- by credit notes, tax and all
-  applied_minor INTEGER NOT NULL DEFAULT 0 CHECK (applied_minor >= 0), -- from the customer's balance
+  applied_minor INTEGER NOT NULL DEFAULT 0, -- from the customer's balance; below 0: to it, by a total below 0
   CHECK (total_minor = subtotal_minor - discount_minor + tax_minor),
   CHECK ((status = 'draft') = (number = '')),
   CHECK (credited_minor <= max(total_minor, 0))
@@ -297,7 +296,7 @@ TABLES = (
     """CREATE TABLE invoice_lines (
   invoice INTEGER NOT NULL REFERENCES invoice_records (id),
   position INTEGER NOT NULL,
-  kind TEXT NOT NULL CHECK (kind IN ('fee', 'usage', 'late_usage', 'manual')),
+  kind TEXT NOT NULL CHECK (kind IN ('fee', 'fee_change', 'usage', 'late_usage', 'manual')),
   description TEXT NOT NULL,
   detail TEXT NOT NULL DEFAULT '',
   meter INTEGER NOT NULL DEFAULT 0, -- meters.id of a usage line
@@ -460,6 +459,7 @@ def create(db: sqlite3.Connection) -> None:
         *alerts.SCHEMA,
         *stripe_offline.SCHEMA,
         *stripe_events.SCHEMA,
+        *stripe_links.SCHEMA,
         *VIEWS,
         *guards(),
     ):

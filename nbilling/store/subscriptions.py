@@ -36,7 +36,7 @@ class SubscriptionRow(NamedTuple):
     interval_count: int = 1
     trial_end_day: int = 0
     paused_plan: int = 0
-    closed: int = 0
+    fee_timing: str = "arrears"
 
     @property
     def bought_plan(self) -> int:
@@ -179,7 +179,8 @@ def all_phases(db: sqlite3.Connection, number: int) -> list[PhaseRow]:
 def last_bought(db: sqlite3.Connection, customer: int) -> SubscriptionRow | None:
     """The subscription that was bought last, whatever became of it."""
     row = db.execute(
-        f"SELECT {_SUBSCRIPTION} FROM subscription_records WHERE customer = ? AND is_default = 0 ORDER BY id DESC LIMIT 1",
+        f"""SELECT {_SUBSCRIPTION} FROM subscription_records WHERE customer = ? AND is_default = 0
+        ORDER BY id DESC LIMIT 1""",
         (customer,),
     ).fetchone()
     return SubscriptionRow(*row) if row else None
@@ -232,7 +233,8 @@ def holders_of_older(db: sqlite3.Connection, plan_id: str) -> list[str]:
         """SELECT c.customer_id FROM customers c JOIN periods p ON p.id = c.period
         JOIN subscription_records s ON s.id = p.subscription
         JOIN plan_versions v ON v.id = iif(s.paused_plan, s.paused_plan, s.plan)
-        WHERE v.plan_id = ?1 AND v.version < (SELECT max(version) FROM plan_versions WHERE plan_id = ?1) ORDER BY c.id""",
+        WHERE v.plan_id = ?1 AND v.version < (SELECT max(version) FROM plan_versions WHERE plan_id = ?1)
+        ORDER BY c.id""",
         (plan_id,),
     ).fetchall()
     return [row[0] for row in rows]
@@ -272,8 +274,9 @@ def period(db: sqlite3.Connection, number: int) -> PeriodRow:
 def insert_period(db: sqlite3.Connection, row: PeriodRow) -> PeriodRow:
     """Adds a period (its ``id`` is given here)."""
     number = db.execute(
-        """INSERT INTO periods (customer, subscription, start_day, end_day, start_at, end_at)
-        VALUES (?, ?, ?, ?, ?, ?) RETURNING id""",
+        """INSERT INTO periods (customer, subscription, start_day, end_day, start_at, end_at, late)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6,
+          (SELECT fee_timing = 'advance' FROM subscription_records WHERE id = ?2)) RETURNING id""",
         row[1:],
     ).fetchone()[0]
     return row._replace(id=number)
@@ -290,7 +293,8 @@ def reshape_period(db: sqlite3.Connection, row: PeriodRow) -> None:
     Its draft invoice, if there is one, follows it.
     """
     db.execute(
-        "UPDATE periods SET subscription = ?, start_day = ?, end_day = ?, start_at = ?, end_at = ? WHERE id = ?",
+        """UPDATE periods SET subscription = ?1, start_day = ?2, end_day = ?3, start_at = ?4, end_at = ?5, late =
+          max(late, (SELECT fee_timing = 'advance' FROM subscription_records WHERE id = ?1)) WHERE id = ?6""",
         (row.subscription, row.start_day, row.end_day, row.start_at, row.end_at, row.id),
     )
     db.execute(
@@ -339,28 +343,36 @@ _BILLABLE = """NOT EXISTS (SELECT 1 FROM invoice_records i
   WHERE i.period = p.id AND i.subscription = p.subscription AND i.reason = 'period'
   AND i.status NOT IN ('draft', 'void'))
 AND (EXISTS (SELECT 1 FROM subscription_records s WHERE s.id = p.subscription AND s.is_default = 0)
+  OR EXISTS (SELECT 1 FROM subscription_records s WHERE s.customer = p.customer AND s.end_day = p.start_day
+    AND s.fee_timing = 'advance' AND s.end_day > s.start_day)
   OR EXISTS (SELECT 1 FROM rollups r WHERE r.grain = 3 AND r.bucket = p.id AND r.customer = p.customer)
   OR EXISTS (SELECT 1 FROM gauge_levels g WHERE g.customer = p.customer AND g.at >= p.start_at AND g.at < p.end_at))"""
-"""A period p without a finalised invoice that stands. Of the free default only those in which something was used."""
+"""A period p without a finalised invoice that stands. Of the free default only those in which something was used, and
+the one after a subscription whose last usage is still to be billed, for its fee was in advance."""
+
+_ADVANCE = """EXISTS (SELECT 1 FROM subscription_records s WHERE s.id = p.subscription AND s.fee_timing = 'advance')"""
 
 
-def ended_unbilled(db: sqlite3.Connection, customer: int, by_day: int) -> list[PeriodRow]:
-    """The periods that ended by a day and are to be billed, oldest first."""
+def due_periods(db: sqlite3.Connection, customer: int, by_at: int) -> list[PeriodRow]:
+    """The periods that are to be billed by an instant, oldest first: those that have ended, and where fees are in
+    advance those that have begun."""
     rows = db.execute(
-        f"SELECT {_PERIOD} FROM periods p WHERE customer = ? AND end_day <= ? AND {_BILLABLE} ORDER BY start_day",
-        (customer, by_day),
+        f"""SELECT {_PERIOD} FROM periods p WHERE customer = ?1 AND start_at <= ?2 AND (end_at <= ?2 OR {_ADVANCE})
+        AND {_BILLABLE} ORDER BY start_day""",
+        (customer, by_at),
     ).fetchall()
     return [PeriodRow(*row) for row in rows]
 
 
-def due_customers(db: sqlite3.Connection, ended_by: int) -> list[str]:
-    """Customers with a period that has ended by an instant and is not billed, or that must roll over first."""
+def due_customers(db: sqlite3.Connection, by_at: int) -> list[str]:
+    """Customers with a period that is to be billed by an instant, or that must roll over first."""
     rows = db.execute(
         f"""SELECT c.customer_id FROM customers c LEFT JOIN periods now ON now.id = c.period
         WHERE now.end_at <= ?1
           OR EXISTS (SELECT 1 FROM periods p WHERE p.customer = c.id AND p.end_at <= ?1 AND {_BILLABLE})
+          OR EXISTS (SELECT 1 FROM periods p WHERE p.id = c.period AND p.start_at <= ?1 AND {_ADVANCE} AND {_BILLABLE})
         ORDER BY c.id""",
-        (ended_by,),
+        (by_at,),
     ).fetchall()
     return [row[0] for row in rows]
 

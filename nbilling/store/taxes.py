@@ -25,15 +25,15 @@ class RateRow(NamedTuple):
 _COLUMNS = ", ".join(RateRow._fields)
 
 
-def insert(db: sqlite3.Connection, row: RateRow) -> bool:
-    """Adds a rate (its ``id`` is given here); False where that place has one of that label."""
+def insert(db: sqlite3.Connection, row: RateRow) -> int | None:
+    """Adds a rate and returns the number it is given; None where that place has one of that label."""
     fields = RateRow._fields[1:]
     found = db.execute(
         f"""INSERT INTO tax_rates ({", ".join(fields)}) VALUES ({", ".join("?" * len(fields))})
         ON CONFLICT DO NOTHING RETURNING id""",
         row[1:],
     ).fetchone()
-    return found is not None
+    return found[0] if found else None
 
 
 def remove(db: sqlite3.Connection, number: int) -> bool:

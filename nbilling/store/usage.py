@@ -168,9 +168,7 @@ def see_value(db: sqlite3.Connection, grain: int, bucket: int, customer: int, me
 def forget_period(db: sqlite3.Connection, period: int, customer: int) -> None:
     """Removes the sums of a period."""
     for table in ("rollups", "unique_values"):
-        db.execute(
-            f"DELETE FROM {table} WHERE grain = ? AND bucket = ? AND customer = ?", (PERIOD, period, customer)
-        )
+        db.execute(f"DELETE FROM {table} WHERE grain = ? AND bucket = ? AND customer = ?", (PERIOD, period, customer))
 
 
 def rebuild_period(db: sqlite3.Connection, period: int, customer: int, start_day: int, end_day: int) -> None:
@@ -249,6 +247,21 @@ def series(db: sqlite3.Connection, grain: int, start: int, end: int, customer: i
         amount = _together(aggregation, [row[3:5] for row in found])
         result.append((bucket, meter, amount, sum(row[5] for row in found)))
     return result
+
+
+def amount_in_period(
+    db: sqlite3.Connection, customer: int, meter: MeterRow, scope: str, period: tuple[int, int, int]
+) -> int:
+    """Amount of one meter in a billing period ``(periods.id, start_at, end_at)``, or since the newest window of a scope
+    that was opened in it. In one statement, for checks of quotas."""
+    rows = db.execute(
+        f"""SELECT r.amount, r.mark
+        FROM (SELECT max(id) AS w FROM windows WHERE customer = ? AND scope = ? AND opened_at >= ? AND opened_at < ?)
+        CROSS JOIN rollups r ON r.grain = iif(w IS NULL, {PERIOD}, {WINDOW}) AND r.bucket = coalesce(w, ?)
+        WHERE r.customer = ? AND r.meter = ?""",
+        (customer, scope, period[1], period[2], period[0], customer, meter.id),
+    ).fetchall()
+    return _together(meter.aggregation, rows) if rows else 0
 
 
 def amount_of_days(db: sqlite3.Connection, customer: int, meter: MeterRow, start_day: int, end_day: int) -> int:

@@ -28,6 +28,21 @@ def dimension(db: sqlite3.Connection, number: int) -> str:
     return str(row[0]) if row else f"dimension {number}"
 
 
+_NAMES = {
+    "invoice": "SELECT coalesce(nullif(number, ''), invoice_id) FROM invoice_records WHERE id = ?",
+    "credit_note": "SELECT number FROM credit_notes WHERE id = ?",
+    "plan": "SELECT plan_id FROM plan_versions WHERE id = ?",
+    "subscription": """SELECT c.customer_id || ' ' || s.subscription_id FROM subscription_records s
+      JOIN customers c ON c.id = s.customer WHERE s.id = ?""",
+}
+
+
+def name_of(db: sqlite3.Connection, column: str, number: int) -> str | None:
+    """What people call the row that a column of that name leads to; None where there is none."""
+    row = db.execute(_NAMES[column], (number,)).fetchone() if column in _NAMES else None
+    return str(row[0]) if row else None
+
+
 _PERIOD = ", ".join(PeriodRow._fields)
 _SUBSCRIPTION = ", ".join(SubscriptionRow._fields)
 
@@ -66,12 +81,23 @@ def subscriptions_of(db: sqlite3.Connection, customer: int) -> list[Subscription
     return [SubscriptionRow(*row) for row in rows]
 
 
-def phases_of(db: sqlite3.Connection, subscription: int) -> list[tuple[int, int, int, int]]:
-    """``(seq, start_day, plan, changed_at)`` of a subscription's phases in the order in which they were made."""
-    return db.execute(
-        "SELECT seq, start_day, plan, changed_at FROM subscription_phases WHERE subscription = ? ORDER BY seq",
+class Phase(NamedTuple):
+    """A phase of a subscription. ``seq``: they are numbered from 0 on."""
+
+    seq: int
+    start_day: int
+    plan: int
+    changed_at: int
+    quantity: int
+
+
+def phases_of(db: sqlite3.Connection, subscription: int) -> list[Phase]:
+    """A subscription's phases in the order in which they were made."""
+    rows = db.execute(
+        f"SELECT {', '.join(Phase._fields)} FROM subscription_phases WHERE subscription = ? ORDER BY seq",
         (subscription,),
     ).fetchall()
+    return [Phase(*row) for row in rows]
 
 
 def is_cut(db: sqlite3.Connection, customer: int, day: int) -> bool:
@@ -170,20 +196,26 @@ def movements(db: sqlite3.Connection) -> Iterator[tuple[int, str, int, int, int,
 
 
 def redemptions_elsewhere(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
-    """``(customer_id, code, invoice_id)`` of codes taken on an invoice of another customer, or that is without them."""
+    """``(customer_id, code, invoice)`` of codes taken on an invoice of another customer, or that is without them, and
+    of codes on invoices whose customer has never taken them."""
     return db.execute(
-        """SELECT c.customer_id, d.code, i.invoice_id FROM redemptions r JOIN customers c ON c.id = r.customer
-        JOIN discount_codes d ON d.id = r.discount JOIN invoice_records i ON i.id = r.invoice
+        """SELECT c.customer_id, d.code, coalesce(nullif(i.number, ''), i.invoice_id) FROM redemptions r
+        JOIN customers c ON c.id = r.customer JOIN discount_codes d ON d.id = r.discount
+        JOIN invoice_records i ON i.id = r.invoice
         WHERE i.customer <> r.customer OR NOT EXISTS (
-          SELECT 1 FROM invoice_discounts x WHERE x.invoice = r.invoice AND x.discount = r.discount)"""
+          SELECT 1 FROM invoice_discounts x WHERE x.invoice = r.invoice AND x.discount = r.discount)
+        UNION ALL SELECT c.customer_id, x.label, coalesce(nullif(i.number, ''), i.invoice_id) FROM invoice_discounts x
+        JOIN invoice_records i ON i.id = x.invoice JOIN customers c ON c.id = i.customer
+        WHERE x.discount <> 0 AND NOT EXISTS (
+          SELECT 1 FROM redemptions r WHERE r.customer = i.customer AND r.discount = x.discount)"""
     ).fetchall()
 
 
 def changed_discounts(db: sqlite3.Connection) -> list[tuple[str, int, str, str]]:
-    """``(invoice_id, position, code and definition, those on the invoice)`` where these differ."""
+    """``(invoice, position, code and definition, those on the invoice)`` where these differ."""
     return db.execute(
-        """SELECT i.invoice_id, x.position, coalesce(d.code || ' ' || d.definition, 'no such code'),
-          x.label || ' ' || x.definition
+        """SELECT coalesce(nullif(i.number, ''), i.invoice_id), x.position,
+          coalesce(d.code || ' ' || d.definition, 'no such code'), x.label || ' ' || x.definition
         FROM invoice_discounts x JOIN invoice_records i ON i.id = x.invoice
         LEFT JOIN discount_codes d ON d.id = x.discount
         WHERE x.discount <> 0 AND (d.definition, d.code) IS NOT (x.definition, x.label)"""
@@ -194,12 +226,23 @@ def changed_discounts(db: sqlite3.Connection) -> list[tuple[str, int, str, str]]
 
 
 def set_up_trail(db: sqlite3.Connection) -> Iterator[Trail]:
-    """When meters, tax rates and discount codes were made and taken out of force, in order."""
+    """When meters, tax rates, discount codes and custom plans were made, and taken out of force, in order."""
     rows = db.execute(
         """SELECT seq, at, action, subject, detail FROM audit
-        WHERE action IN ('meter.create', 'tax.add', 'tax.remove', 'discount.create') ORDER BY seq"""
+        WHERE action IN ('meter.create', 'tax.add', 'tax.remove', 'discount.create', 'plan.create_custom')
+        ORDER BY seq"""
     )
     return (Trail(*row) for row in rows)
+
+
+def custom_plan(db: sqlite3.Connection, plan_id: str) -> dict[str, str | int] | None:
+    """What a custom plan was when it was made: its name, price and whose it is."""
+    row = db.execute(
+        """SELECT p.name, p.price_minor, p.currency, coalesce(c.customer_id, 'everybody') FROM plan_versions p
+        LEFT JOIN customers c ON c.id = p.owner WHERE p.plan_id = ? AND p.version = 1""",
+        (plan_id,),
+    ).fetchone()
+    return dict(zip(("name", "price_minor", "currency", "customer_id"), row, strict=True)) if row else None
 
 
 def discount_definitions(db: sqlite3.Connection) -> dict[str, str]:

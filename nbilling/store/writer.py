@@ -138,8 +138,8 @@ class Writer:
         left = deadline - time.monotonic()
         if left <= 0 and self._take_back(job):
             raise LedgerBusy(
-                f"other processes or programs kept {shown(self.path)} locked until the deadline",
-                hint="try again, or look for the process that holds it",
+                f"no turn to write to {shown(self.path)} came before the deadline",
+                hint="try again, or look for the process or the thread that holds it",
             )
         woken = job.wake.acquire(timeout=HEARTBEAT if left <= 0 else min(left, HEARTBEAT))
         if job.done:

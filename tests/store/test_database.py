@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,52 @@ def test_opening_a_beginning_that_died_says_that_there_is_nothing_in_it(tmp_path
     with pytest.raises(NotALedger, match="is empty"):
         open_ledger(path, steps=STEPS)
     assert create_ledger(path, steps=STEPS)
+
+
+# -- permissions
+
+
+def as_nobody(directory: Path, code: str) -> list[str]:
+    """What the lines of ``code`` say, run by a user who owns nothing here. Each line is an expression."""
+    script = f"""if True:
+        import os, sys
+        import sqlite_utils
+        from nbilling.store.database import create_ledger, open_ledger
+        from nbilling.store.migrations import default_steps
+        default_steps()[0][1]  # everything is imported before the privilege is gone
+        if os.geteuid() == 0:
+            os.setegid(65534), os.seteuid(65534)
+        for line in {code.splitlines()!r}:
+            try:
+                print(eval(line) or "done")
+            except Exception as error:
+                print(type(error).__name__)
+    """
+    ran = subprocess.run([sys.executable, "-c", script], cwd=directory, check=True, capture_output=True, text=True)
+    return ran.stdout.split()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act for another user")
+@pytest.mark.parametrize(
+    "file, directory, said",
+    [
+        (0o600, 0o755, ["LedgerReadOnly", "LedgerReadOnly", "LedgerReadOnly"]),
+        (0o644, 0o755, ["LedgerReadOnly", "LedgerReadOnly", "LedgerReadOnly"]),
+        (0o644, 0o777, ["done", "LedgerReadOnly", "True"]),
+    ],
+)
+def test_what_may_not_be_written_is_said_to_be_read_only(file: int, directory: int, said: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as name:  # beside, not in, pytest's directory, which is for its owner alone
+        place = Path(name)
+        create_ledger(place / "x.db")
+        (place / "x.db").chmod(file)
+        place.chmod(directory)
+        code = (
+            "[ledger.read().execute('SELECT count(*) FROM events').close() for ledger in [open_ledger('x.db')]][0]\n"
+            "open_ledger('x.db').write(lambda connection: connection.execute('SELECT 1').close())\n"
+            "create_ledger('new.db')"
+        )
+        assert as_nobody(place, code) == said
 
 
 # -- opening what is not a ledger
