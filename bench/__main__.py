@@ -52,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with one_core_busy(given.busy):
             for name in given.subjects or SUBJECTS:
                 results += _runner(name)(options)
+                if given.out:  # after each, so that a failure of the next one loses nothing
+                    report.write_json(given.out, report.as_json(described, results))
     text = report.as_markdown(described, results)
     print(text)
-    if given.out:
-        report.write_json(given.out, report.as_json(described, results))
     if given.page:
         report.write_page(given.page, text)
     if given.compare:

@@ -33,13 +33,19 @@ def copy(source: Path, target: Path) -> Path:
     return target
 
 
-def make(path: Path, customers: int) -> Path:
-    """A ledger in which the stream's customers exist, each with its billing period, and nothing else."""
+def make(path: Path, customers: int, *, live: bool = False) -> Path:
+    """A ledger in which the stream's customers exist, each with its billing period, and nothing else.
+
+    The periods are those of the stream's time, or with ``live`` those of now, for what is measured by the machine's
+    clock: a customer whose period has ended gets a new one first, and that is not what a call costs.
+    """
     remove(path)
     nbilling.init(path)
-    with opened(path) as billing:
+    with opened_now(path) if live else opened(path) as billing:
         billing._core.write(  # in one commit; the public way is one a customer
-            lambda db: billing._accounts.ensure_many(db, [customer(number) for number in range(customers)], NOW)
+            lambda db: billing._accounts.ensure_many(
+                db, [customer(number) for number in range(customers)], billing._core.now(db)
+            )
         )
     return path
 
@@ -47,6 +53,11 @@ def make(path: Path, customers: int) -> Path:
 def opened(path: str | Path) -> nbilling.Billing:
     """The engine on a ledger, at the stream's own time."""
     return nbilling.open(path, config=nbilling.Config(), clock=nbilling.FixedClock(NOW), actor="bench")
+
+
+def opened_now(path: str | Path) -> nbilling.Billing:
+    """The engine on a ledger, by the machine's clock."""
+    return nbilling.open(path, config=nbilling.Config(), actor="bench")
 
 
 def checkpointed_size(path: Path) -> int:

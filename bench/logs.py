@@ -82,7 +82,7 @@ def _log(count: int, customers: int, seed: int) -> list[bytes]:
         one = draw(customers)
         found.append(
             f"10.{one >> 16}.{one >> 8 & 255}.{one & 255} - - [{moment:%d/%b/%Y:%H:%M:%S} +0000] "
-            f'"POST /graphql?page={draw(100)} HTTP/1.1" 200 {draw(100_000)} "-" "curl/8.5.0"\n'.encode()
+            f'"POST /graphql?page={draw(100)} HTTP/1.1" 200 {1 + draw(100_000)} "-" "curl/8.5.0"\n'.encode()
         )
     return found
 

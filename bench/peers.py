@@ -23,6 +23,7 @@ from bench.harness import (
     Variant,
     cost_ratio,
     interleave,
+    one_core_busy,
     per_call,
     per_item,
     rate_ratio,
@@ -68,6 +69,7 @@ def run(options: Options) -> list[Result]:
     billing, names = prepare(options, "peers.db")
     peers = _Peers(names)
     with ExitStack() as stack:
+        stack.enter_context(one_core_busy(not options.busy))
         stack.enter_context(billing)
         quota = billing.quota
         peers.checks["quota.check"] = lambda number: quota.check(peers.name(number), "api_requests").allowed
@@ -93,6 +95,7 @@ def run(options: Options) -> list[Result]:
         enforcements = interleave(writing, options)
     figures = {**checks, **enforcements}
     conditions = ledgers.conditions(
+        busy="one core is kept at work: on a sleeping machine each answer of a server must first wake a core",
         servers="on loopback, Debian's packages, "
         + (", ".join(f"{k} {v}" for k, v in peers.versions.items()) or "none"),
         data=f"{len(names)} customers in turn; {options.calls:,} checks and {writes:,} enforcements a round, a figure "

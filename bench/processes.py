@@ -16,7 +16,7 @@ FAIRNESS = "slowest / fastest process"
 
 def run(options: Options) -> list[Result]:
     """For two seconds a round, all at once. Every round checks that what was acknowledged is in the file, once."""
-    base = ledgers.make(options.directory / "processes-base.db", options.customers)
+    base = ledgers.make(options.directory / "processes-base.db", options.customers, live=True)
 
     def variant(name: str, task: str) -> Variant:
         path = ledgers.copy(base, options.directory / f"processes-{task}.db")

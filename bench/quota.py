@@ -22,8 +22,7 @@ ENFORCE = f"BEGIN IMMEDIATE;\n{CHECK};\n{by_hand.INSERT};\n-- four times\n{by_ha
 
 def prepare(options: Options, name: str) -> tuple[nbilling.Billing, list[str]]:
     """A ledger whose customers have a limit that is never reached, and some usage."""
-    path = ledgers.make(options.directory / name, options.customers)
-    billing = nbilling.open(path, config=nbilling.Config(), actor="bench")
+    billing = ledgers.opened_now(ledgers.make(options.directory / name, options.customers, live=True))
     names = [customer(number) for number in range(min(200, options.customers))]
     for one in names:
         billing.quota.set_limit(one, "api_requests", LIMIT, "per_month")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import nbilling
 from bench import by_hand, ledgers
 from bench.harness import Options, Outcome, Result, Variant, interleave, per_call, per_item, rate_ratio
 from bench.stream import METADATA, customer
@@ -20,11 +19,11 @@ TARGETS = {1: "at least 0.85, later 0.95", 16: "at least 1.8, later 2.1", 64: "a
 
 def run(options: Options) -> list[Result]:
     """``track`` from 1, 4, 16 and 64 threads, and buffered, beside one thread that writes the same by hand."""
-    base = ledgers.make(options.directory / "track-base.db", options.customers)
+    base = ledgers.make(options.directory / "track-base.db", options.customers, live=True)
     own, mine = (ledgers.copy(base, options.directory / f"track-{name}.db") for name in ("hand", "engine"))
     by_hand_db = by_hand.connect(str(own))
     known = by_hand.known(by_hand_db)
-    with nbilling.open(mine, config=nbilling.Config(), actor="bench") as billing:
+    with ledgers.opened_now(mine) as billing:
 
         def track(number: int) -> None:
             billing.usage.track(customer(number % options.customers), "api_requests", metadata=METADATA)
@@ -51,7 +50,8 @@ def run(options: Options) -> list[Result]:
         hand = "by hand, 1 thread"
         variants = [Variant(hand, lambda: whole(per_call(options.calls, write)))]
         variants += [
-            Variant(_name(count), partial(_together, count, max(1, options.calls // count), track)) for count in THREADS
+            Variant(_name(count), partial(_together, count, max(20, options.calls // count), track))
+            for count in THREADS
         ]
         variants.append(Variant("track, 1 thread, buffered", buffered))
         figures = interleave(variants, options)
@@ -89,6 +89,7 @@ def _together(count: int, each: int, track: Callable[[int], object]) -> Outcome:
 
     def work(place: int) -> None:
         clock, mine = time.perf_counter, waits[place]
+        track(place)  # opens what a thread needs
         barrier.wait()
         for number in range(place, place + each):
             start = clock()

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from itertools import islice
 
-import nbilling
 from bench import by_hand, ledgers
 from bench.stream import METADATA, Stream, customer
 
@@ -42,7 +41,7 @@ def _peak_memory() -> int:
 
 def engine(path: str, threads: str, seconds: str, customers: str) -> None:
     """Tracks durably, all threads through the one engine of this process."""
-    with nbilling.open(path, config=nbilling.Config(), actor="bench") as billing:
+    with ledgers.opened_now(path) as billing:
 
         def track(number: int) -> None:
             billing.usage.track(customer(number % int(customers)), "api_requests", metadata=METADATA)

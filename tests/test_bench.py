@@ -59,10 +59,8 @@ def test_what_is_written_by_hand_is_what_the_engine_writes(bench: Any, tmp_path:
 
 
 def test_a_tracked_event_by_hand_is_what_track_records(bench: Any, tmp_path: Path) -> None:
-    import nbilling
-
-    path = bench.ledgers.make(tmp_path / "ledger.db", 2)
-    with nbilling.open(path, config=nbilling.Config()) as billing:
+    path = bench.ledgers.make(tmp_path / "ledger.db", 2, live=True)
+    with bench.ledgers.opened_now(path) as billing:
         billing.usage.track(bench.stream.customer(0), "api_requests", metadata=bench.stream.METADATA)
         known = bench.by_hand.known(billing.ledger.read())
     db = bench.by_hand.connect(str(path))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nbilling.api.invoicing import Invoicing
     from nbilling.api.metering import Metering
     from nbilling.api.outbox import Deliveries
+    from nbilling.api.stripe import Stripe
     from nbilling.engine.alerts import Alerts
     from nbilling.engine.catalogue import Catalogue
     from nbilling.engine.clock import ClockControl
@@ -196,7 +197,7 @@ class Billing:
         from nbilling.api.invoice_mail import InvoiceMailer
         from nbilling.engine.invoice_mail import KIND
 
-        return {KIND: InvoiceMailer(self._core, self.invoices)}
+        return {KIND: InvoiceMailer(self._core, self.invoices), **self.stripe.handlers()}
 
     def _watch(self, db: Connection, row: CustomerRow, now: int) -> object:
         return self._make_alerts()[0].check_in(db, row, now)
@@ -209,9 +210,9 @@ class Billing:
     @property
     def plans(self) -> Plans:
         """Plans and subscriptions."""
-        from nbilling.engine.plans import Plans
+        from nbilling.api.stripe_plans import FollowedPlans
 
-        return self._room(Plans)
+        return self._room(FollowedPlans, lambda: self.outbox)
 
     @property
     def catalogue(self) -> Catalogue:
@@ -261,6 +262,13 @@ class Billing:
         from nbilling.api.invoicing import Invoicing
 
         return self._room(Invoicing, lambda: self.outbox)
+
+    @property
+    def stripe(self) -> Stripe:
+        """Stripe: customers, payment methods, subscriptions, invoices, webhooks."""
+        from nbilling.api.stripe import Stripe
+
+        return self._room(Stripe, lambda: self.outbox)
 
     def run(self, *, dry_run: bool = False, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
         """Due work: rolls periods, applies what was pending, bills, marks what is overdue, fires alerts.

@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nbilling.api.stripe_fixtures import FixtureInvoices
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.charges import Charges
 from nbilling.engine.core import Core
 from nbilling.engine.discounts import Discounts
 from nbilling.engine.invoice_documents import InvoiceDocuments
 from nbilling.engine.invoice_drafts import Drafts
-from nbilling.engine.invoices import Invoices
 from nbilling.engine.taxes import Taxes
 from nbilling.model.errors import BadInput, UpstreamError
 from nbilling.model.text import plain
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nbilling.model.documents import InvoiceDocument
 
 
-class Invoicing(Invoices):
+class Invoicing(FixtureInvoices):
     """Invoices: computed, numbered, paid, printed."""
 
     def __init__(self, core: Core, accounts: Accounts, outbox: Callable[[], Deliveries]) -> None:
@@ -47,7 +47,7 @@ class Invoicing(Invoices):
         """Every line traced back to arithmetic, rounding, usage and events; ``ids``: how many event ids to name."""
         from nbilling.engine.explain import Explanations
 
-        return Explanations(self._core).explain(invoice_id, ids=ids)
+        return Explanations(self._core, self._accounts).explain(invoice_id, ids=ids)
 
     def email_send(self, invoice_id: str, customer_id: str) -> dict[str, Any]:
         """Finalises a draft, queues the mail with its PDF, and sends it if that can be done now.
@@ -63,6 +63,7 @@ class Invoicing(Invoices):
         if missing:
             what, _, remedy = missing.partition(": ")
             raise BadInput(what, hint=remedy or "set it up")
+        self.bring_to_life(invoice_id)
         outbox = self._outbox()
         operation = InvoiceMail(self._core, self, outbox).queue(invoice_id, customer_id)
         sent = outbox.send_now(operation)
@@ -72,6 +73,7 @@ class Invoicing(Invoices):
 
     def document(self, invoice_id: str) -> InvoiceDocument:
         """The invoice as the values that its document shows."""
+        self.bring_to_life(invoice_id)
         return self._documents.of(self._found(self._core.read(), invoice_id))
 
     def html(self, invoice_id: str) -> str:

@@ -53,6 +53,8 @@ def _lines(pairs: tuple[str, ...]) -> dict[int, object]:
         place, sign, amount = pair.partition("=")
         if not (sign and place.isascii() and place.isdigit() and len(place) < 9):
             raise BadInput(f"--line {pair!r:.60} is not a line and an amount", hint="write it as 2=10.00")
+        if int(place) in lines:
+            raise BadInput(f"line {int(place)} is there twice", hint="give the whole amount of a line at once")
         lines[int(place)] = amount
     return lines
 

@@ -20,16 +20,20 @@ EXIT_CODES = """\
 
 
 @click.command()
+@click.option("--fixtures", is_flag=True, help="For trials: an offline Stripe, mail into files. For ever.")
 @click.pass_context
-def init(ctx: click.Context) -> None:
+def init(ctx: click.Context, fixtures: bool) -> None:
     """Create the ledger with the plans free, pro and enterprise, or migrate an older one. Again: nothing.
 
     \b
     Example:
       nbilling init
-      nbilling --db billing.db init
+      nbilling --db trial.db init --fixtures
     """
     make(ctx)
+    if fixtures:
+        with billing(ctx) as ledger:
+            ledger.stripe.init_fixtures()
 
 
 def make(ctx: click.Context) -> None:

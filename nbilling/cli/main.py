@@ -24,6 +24,7 @@ _COMMANDS = {
     "invoice": ("invoices", "invoice", "Invoices: generate, finalise, print, pay."),
     "credit": ("credits", "credit", "Credit notes and balances."),
     "tax": ("taxes", "tax", "Tax rates."),
+    "stripe": ("stripe", "stripe", "Stripe: customers, cards, subscriptions, invoices, webhooks."),
     "run": ("due_work", "run", "Do what is due: roll periods, bill, fire alerts."),
     "shell": ("shell", "shell", "Bash modules: every command as a function."),
     "verify": ("verify", "verify", "Recompute the ledger and compare: is anything wrong?"),

@@ -8,7 +8,6 @@ from nbilling.cli.context import billing, confirm, format_option
 from nbilling.cli.ledger import make
 from nbilling.cli.output import chosen_format, note, show, write
 
-
 _CHANGES = ("plan", "version", "field", "before", "after")
 
 

@@ -163,8 +163,8 @@ class Accounts:
         """Puts a plan in force from a local day on, and gives the periods from that day on their new shape.
 
         The first plan that is paid for starts a subscription on that day; the default plan ends it. Any other plan is a
-        further phase of the subscription and keeps its anchor, unless it is billed by another interval: then its own
-        subscription begins.
+        further phase of the subscription and keeps its anchor, unless it is billed by another interval, or its fee at
+        another time: then its own subscription begins.
         """
         if plan.plan_id == DEFAULT_PLAN and not held.is_default:
             subscriptions.end(db, held.id, max(day, held.start_day), now)
@@ -177,7 +177,7 @@ class Accounts:
         elif held.paused_plan:  # a change that was waiting when it was paused
             subscriptions.save(db, held._replace(paused_plan=plan.id, pending_plan=0, pending_day=0), now)
             return
-        elif (plan.interval_unit, plan.interval_count) != (held.interval_unit, held.interval_count):
+        elif _billing_of(plan) != (held.interval_unit, held.interval_count, held.fee_timing):
             subscriptions.end(db, held.id, max(day, held.start_day), now)
             self.note(db, row, held._replace(status="canceled"), "cancel", held.status, now, f"{why}: replaced", day)
             seats = quantity or (held.quantity if plan.per_seat else 1)
@@ -185,6 +185,8 @@ class Accounts:
         else:
             self._phase(db, row, held, plan, day, now, why, quantity or (held.quantity if plan.per_seat else 1))
         self._reshape(db, row, day)
+        if held.fee_timing == "advance":
+            self.period_of_day(db, row, day)  # its invoice carries what was used before
         self.refresh_limits(db, customers.get(db, row.id))
 
     def _begin(
@@ -198,7 +200,7 @@ class Accounts:
         held = SubscriptionRow(
             0, new_id("sub", now), row.id, "trialing" if trial else "active", 0, plan.id,
             first_anchor(paid_day, interval, plan.anchor_day), day, NEVER, 0, 0, now, now,
-            quantity, interval.unit, interval.times, paid_day if trial else 0,
+            quantity, interval.unit, interval.times, paid_day if trial else 0, fee_timing=plan.fee_timing,
         )  # fmt: skip
         subscriptions.insert(db, held, why)
         self.note(db, row, held, "start", "", now, why, day)
@@ -341,3 +343,8 @@ def limits_of(listed: Sequence[plans.PlanLimitRow], quantity: int) -> list[quota
         )
         for limit in listed
     ]
+
+
+def _billing_of(plan: PlanRow) -> tuple[str, int, str]:
+    """What a subscription keeps for as long as it lasts."""
+    return plan.interval_unit, plan.interval_count, plan.fee_timing

@@ -86,7 +86,7 @@ class BillingRun:
             made, day = subscriptions.period_starts(db, held.id), held.start_day
             while day < min(held.end_day, today):
                 day = made.get(day) or self._accounts.period_of_day(db, row, day).end_day
-        return [period for period in subscriptions.ended_unbilled(db, row.id, today + 1) if period.end_at <= ended_by]
+        return subscriptions.due_periods(db, row.id, ended_by)
 
 
 def _report(due: list[str], made: list[Billed]) -> dict[str, Any]:

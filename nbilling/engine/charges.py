@@ -10,7 +10,7 @@ from nbilling.engine.core import Core
 from nbilling.engine.prices import price_model
 from nbilling.model.periods import MONTH, day_start
 from nbilling.rules.gauges import over_period
-from nbilling.rules.invoices import Line, Metered, Part, charges, late_lines
+from nbilling.rules.invoices import Line, Metered, Part, charges, fee_changes, late_lines
 from nbilling.rules.quota import effective_limits, included
 from nbilling.rules.usage import merged
 from nbilling.store import gauges, invoices, plans, quota, subscriptions, usage
@@ -51,14 +51,22 @@ class Charges:
     def of_period(self, db: sqlite3.Connection, row: CustomerRow, period: PeriodRow, through_at: int) -> Charged:
         """The period's own lines, then what came late to periods billed before. Gauges count up to ``through_at``."""
         currency, own = self._own(db, row, period, through_at)
-        lines = [(period.id, line) for line in own]
+        if subscriptions.get(db, period.subscription).fee_timing == "advance":
+            own = [line for line in own if line.kind == "fee"]  # its usage comes on a later invoice
+        # Another subscription that was given up on its first day may have billed its fee for this period.
+        given_up = [_line(found, "") for found in invoices.billed_fees(db, period.id)]
+        lines = [(period.id, line) for line in [*own, *fee_changes([], given_up)]]
         names = {meter.id: meter.name for meter in usage.meters(db)}
         for earlier in subscriptions.late_periods(db, row.id, period.start_day):
-            billed = invoices.billed_lines(db, earlier.id)
-            if invoices.billed_of_period(db, earlier.id):
+            # A period without an invoice of its own is still to be billed whole.
+            if invoices.is_billed(db, earlier.subscription, earlier.id):
+                billed = invoices.billed_lines(db, earlier.id)
                 _, now = self._own(db, row, earlier, through_at)
                 before = [_line(found, names[found.meter]) for found in billed]
-                lines += [(earlier.id, line) for line in late_lines(now, before)]
+                advance = subscriptions.get(db, earlier.subscription).fee_timing == "advance"
+                lines += [(earlier.id, line) for line in late_lines(now, before, advance=advance)]
+                fees = [_line(found, "") for found in invoices.billed_fees(db, earlier.id)]
+                lines += [(earlier.id, line) for line in fee_changes(now, fees)]
         return Charged(currency, lines)
 
     @staticmethod
@@ -134,11 +142,7 @@ class Charges:
         result = []
         for meter in usage.meters(db):
             price = prices.get(meter.id)
-            amount = (
-                self._level(db, row, meter, span)
-                if meter.kind == "gauge"
-                else Fraction(found.get(meter.id, 0))
-            )
+            amount = self._level(db, row, meter, span) if meter.kind == "gauge" else Fraction(found.get(meter.id, 0))
             result.append(
                 Metered(
                     meter=meter.id,

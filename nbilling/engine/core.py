@@ -46,11 +46,11 @@ class Core:
 
     def now(self, db: sqlite3.Connection) -> int:
         """Microseconds UTC, read inside the job: a test clock may just have been moved by another process."""
-        if not self._fixed:
-            stored = customers.fact(db, "clock")
-            if stored is not None:
-                return int(stored)
-        return self._clock.now()
+        return self.moment(None if self._fixed else customers.fact(db, "clock"))
+
+    def moment(self, stored: str | None) -> int:
+        """The same, with the ledger's test clock read already; None where it has none."""
+        return int(stored) if stored is not None and not self._fixed else self._clock.now()
 
     def clock(self) -> Clock:
         """The same time as :meth:`now`, for those who have no connection at hand."""

@@ -50,10 +50,12 @@ class Discounts:
         ``periods``: ``once``, ``forever`` or on how many invoices of a customer it counts. ``starts`` and ``expires``
         (RFC 3339) bound when it can be taken.
         """
+        if (percent is None) == (amount is None):
+            raise BadInput("a discount is a percentage or an amount", hint="give one of the two")
         discount = Discount(
             code=_code(code),
             kind="percent" if amount is None else "amount",
-            value=_percent(percent) if amount is None else Decimal(parse_amount(amount, currency)),
+            value=_percent(percent) if amount is None else _amount(amount, currency),
             currency="" if amount is None else currency,
             periods=_periods(periods),
             starts_at=parse_time(starts, "starts") if starts else None,
@@ -69,8 +71,6 @@ class Discounts:
             stackable=stackable,
             first_time_only=first_time_only,
         )
-        if (percent is None) == (amount is None):
-            raise BadInput("a discount is a percentage or an amount", hint="give one of the two")
 
         def job(db: sqlite3.Connection) -> dict[str, Any]:
             now = self._core.now(db)
@@ -164,6 +164,13 @@ def _code(code: object) -> str:
 
 def _percent(value: object) -> Decimal:
     return parse_decimal(value, places=6, minimum=0, maximum=100, what="percentage")
+
+
+def _amount(value: object, currency: str) -> Decimal:
+    minor = parse_amount(value, currency)
+    if minor <= 0:
+        raise BadInput(f"amount {value!s:.60} takes nothing off", hint="give an amount above 0")
+    return Decimal(minor)
 
 
 def _periods(value: int | str) -> int | None:

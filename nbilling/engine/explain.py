@@ -5,12 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from nbilling.engine.accounts import Accounts
 from nbilling.engine.core import Core
 from nbilling.engine.invoice_reports import found_invoice
 from nbilling.engine.prices import price_model
 from nbilling.model.clock import format_time
 from nbilling.model.identity import key_text
-from nbilling.model.money import currency as currency_of
 from nbilling.model.money import format_amount
 from nbilling.model.periods import day_start, to_date
 from nbilling.model.text import whole
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 class Explanations:
     """Read-only; works on drafts too."""
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, accounts: Accounts) -> None:
         self._core = core
+        self._accounts = accounts
 
     def explain(self, invoice_id: str, *, ids: int | str = 0) -> dict[str, Any]:
         """Each line with its arithmetic, and the events behind it; ``ids``: how many of their ids to name."""
@@ -54,10 +55,12 @@ class Explanations:
         }
         if line.kind == "fee":
             plan = plans.version(db, line.plan)
-            price = format_amount(plan.price_minor, plan.currency)
-            exact = plan.price_minor * Fraction(line.quantity) / 10 ** currency_of(plan.currency).exponent
+            exact = Fraction(line.unit_price) * Fraction(line.quantity)
             result["plan"] = f"{plan.plan_id} version {plan.version}"
-            result["steps"] = [f"{price} a {line.unit} × {line.quantity} of it = {decimal_text(exact, 12)}"]
+            result["steps"] = [f"{line.unit_price} a {line.unit} × {line.quantity} of it = {decimal_text(exact, 12)}"]
+        elif line.kind == "fee_change":
+            result["plan"] = f"{plans.version(db, line.plan).plan_id} version {plans.version(db, line.plan).version}"
+            result["steps"] = ["the fee of that part of the period as it is now, less what earlier invoices say of it"]
         elif line.kind == "manual":
             result["steps"] = [f"written by hand: {line.quantity} × {line.unit_price}"]
         else:
@@ -91,7 +94,8 @@ class Explanations:
         per = Fraction(getattr(model, "per", 1)) if model is not None else Fraction(1)
         if model is not None and line.kind == "usage":
             period = subscriptions.period(db, line.period)
-            share = Fraction(line.end_day - line.start_day, period.end_day - period.start_day)
+            start, end = self._accounts.full_span(db, period)
+            share = Fraction(1) if plan.proration == "none" else Fraction(line.end_day - line.start_day, end - start)
             rating = rate(model, Fraction(line.quantity) * per, scale_fraction=share)
             result["steps"] += [f"{step.description} = {decimal_text(step.amount, 12)}" for step in rating.steps]
         elif line.kind == "late_usage":

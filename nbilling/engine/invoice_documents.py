@@ -20,9 +20,18 @@ from nbilling.model.documents import (
 from nbilling.model.money import currency as currency_of
 from nbilling.model.money import round_half_away
 from nbilling.model.periods import local_day, to_date
-from nbilling.rules.line_texts import LineTexts, fee_detail, meter_label, texts_for, unit_label, usage_detail
-from nbilling.store import customers, discounts, invoices, plans, usage
+from nbilling.rules.line_texts import (
+    LineTexts,
+    decimal_text,
+    fee_detail,
+    meter_label,
+    texts_for,
+    unit_label,
+    usage_detail,
+)
+from nbilling.store import customers, discounts, invoices, plans, subscriptions, usage
 from nbilling.store.customers import CustomerRow
+from nbilling.store.discounts import InvoiceDiscountRow
 from nbilling.store.invoices import InvoiceRow
 from nbilling.store.usage import DAILY
 
@@ -48,6 +57,7 @@ class InvoiceDocuments:
         seller = {} if draft else json.loads(invoice.seller)
         texts = texts_for(profile["locale"])
         paid = [at for _, _, _, at in invoices.payments(db, invoice.id)]
+        taxes = invoices.taxes(db, invoice.id)
         return InvoiceDocument(
             status=_status(invoice, self._core.now(db)),
             number=invoice.number or None,
@@ -63,9 +73,11 @@ class InvoiceDocuments:
             currency_exponent=currency_of(invoice.currency).exponent,
             lines=tuple(self._line(db, line, texts) for line in invoices.lines(db, invoice.id)),
             discounts=tuple(
-                DiscountLine(found.label, found.amount_minor) for found in discounts.on_invoice(db, invoice.id)
+                DiscountLine(_discount_label(found, texts), found.amount_minor)
+                for found in discounts.on_invoice(db, invoice.id)
             ),
-            subtotal_minor=invoice.subtotal_minor,
+            # What the lines add up to: where prices contain their tax, with it.
+            subtotal_minor=invoice.subtotal_minor + sum(tax.tax_minor for tax in taxes if tax.inclusive),
             taxes=tuple(
                 TaxLine(
                     label=tax.label,
@@ -74,10 +86,10 @@ class InvoiceDocuments:
                     rate_percent=Decimal(tax.rate) if tax.tax_minor or tax.reason == "rated" else None,
                     reason=tax.reason if tax.reason in TAX_REASONS else "",  # type: ignore[arg-type]
                 )
-                for tax in invoices.taxes(db, invoice.id)
+                for tax in taxes
             ),
             tax_minor=invoice.tax_minor,
-            prices_include_tax=any(tax.inclusive for tax in invoices.taxes(db, invoice.id)),
+            prices_include_tax=any(tax.inclusive for tax in taxes),
             total_minor=invoice.total_minor,
             credit_applied_minor=invoice.applied_minor + invoice.credited_minor,
             paid_minor=invoice.paid_minor,
@@ -105,11 +117,13 @@ class InvoiceDocuments:
 
     def _texts(self, db: sqlite3.Connection, line: invoices.LineRow, texts: LineTexts) -> tuple[str, str]:
         """Description and detail in the customer's language, from the same figures as the stored ones."""
-        if line.kind == "fee":
+        if line.kind in ("fee", "fee_change"):
             plan = plans.version(db, line.plan)
+            name = texts.fee.format(plan=plan.name)
+            if line.kind == "fee_change":
+                return (texts.unused if line.amount_minor < 0 else texts.changed).format(fee=name), line.detail
             share = Fraction(line.quantity) / (line.seats or 1)
-            detail = fee_detail(line.start_day, line.end_day, share, line.seats, texts)
-            return texts.fee.format(plan=plan.name), detail
+            return name, fee_detail(line.start_day, line.end_day, share, line.seats, texts)
         if line.kind == "manual":
             return line.description, line.detail
         meter = self._core.meter_by_id(db, line.meter)
@@ -117,7 +131,9 @@ class InvoiceDocuments:
         name = meter_label(meter.name, texts)
         if line.kind == "late_usage":
             first, last = to_date(line.start_day), to_date(line.end_day - 1)
-            name = texts.late.format(name=name, first=first, last=last)
+            held = subscriptions.get(db, subscriptions.period(db, line.period).subscription)
+            text = texts.past if held.fee_timing == "advance" else texts.late
+            name = text.format(name=name, first=first, last=last)
         included = Fraction(line.included) if line.included else None
         detail = usage_detail(
             Fraction(line.usage),
@@ -190,6 +206,14 @@ def _buyer(profile: dict[str, Any], customer_id: str) -> Party:
         tax_ids=(("VAT", profile["vat_number"]),) if profile["vat_number"] else (),
         country=profile["country"],
     )
+
+
+def _discount_label(found: InvoiceDiscountRow, texts: LineTexts) -> str:
+    """The code, or the percentage that was given by hand."""
+    label = found.label
+    if not found.discount:
+        label = f"{decimal_text(Fraction(label.removesuffix(' %')), 6, texts)} %"
+    return texts.discount.format(label=label)
 
 
 def _decimal(value: Fraction, places: int) -> Decimal:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nbilling.engine.accounts import Accounts
 from nbilling.engine.charges import Charges
 from nbilling.engine.core import Core
-from nbilling.engine.invoice_drafts import Drafts
+from nbilling.engine.invoice_drafts import PERIOD_REASON, Drafts
 from nbilling.engine.invoice_reports import InvoiceReports, found_invoice
 from nbilling.engine.taxes import Taxes
 from nbilling.model.errors import BadInput, Conflict
@@ -164,7 +164,8 @@ class Invoices(InvoiceReports):
             f"{invoices.next_number(db, config.invoice_number_prefix, today.year):06d}"
         )
         due = day_start(row.zone, to_day(today) + config.invoice_due_days)
-        applied = min(credits.balance(db, row.id, invoice.currency), max(0, invoice.total_minor))
+        # Below zero it is the seller who owes: the customer's balance grows by it.
+        applied = min(credits.balance(db, row.id, invoice.currency), invoice.total_minor)
         invoice = invoice._replace(
             status="open" if invoice.total_minor > applied else "paid", applied_minor=applied,
             number=number, finalized_at=now, due_at=due,
@@ -173,7 +174,7 @@ class Invoices(InvoiceReports):
         )  # fmt: skip
         invoices.save(db, invoice)
         if applied:
-            reason = f"applied to invoice {number}"
+            reason = f"applied to invoice {number}" if applied > 0 else f"invoice {number} is below zero"
             credits.move(db, row.id, invoice.currency, -applied, reason, now, invoice=invoice.id)
         if now < invoice.end_at:  # what is still used of this period comes on the next invoice
             subscriptions.mark_late(db, [invoice.period])
@@ -248,6 +249,9 @@ class Invoices(InvoiceReports):
                 raise Conflict(f"invoice {invoice_id} is a draft", hint="a draft is brought up to date, not voided")
             if invoice.paid_minor or invoice.credited_minor:
                 raise Conflict(f"invoice {invoice.number} is paid or credited in part", hint="credit the rest")
+            self._check_last_word(db, invoice)
+            if -invoice.applied_minor > credits.balance(db, invoice.customer, invoice.currency):
+                raise Conflict(f"what invoice {invoice.number} gave back is spent", hint="charge it on a new invoice")
             if invoice.applied_minor:
                 reason = f"invoice {invoice.number} was voided"
                 credits.move(
@@ -258,6 +262,23 @@ class Invoices(InvoiceReports):
 
         self._core.write(job)
         return self.show(invoice_id)
+
+    @staticmethod
+    def _check_last_word(db: sqlite3.Connection, invoice: InvoiceRow) -> None:
+        """What comes late is charged as the difference to the invoices before, so these must stand while it does."""
+        periods = {line.period for line in invoices.lines(db, invoice.id) if line.kind in ("late_usage", "fee_change")}
+        if invoice.reason == PERIOD_REASON:
+            periods.add(invoice.period)
+        for period in sorted(periods):
+            standing = invoices.billed_of_period(db, period)
+            after = standing[standing.index(invoice) + 1 :] if invoice in standing else []
+            for later in after:
+                rest = [line for line in invoices.lines(db, later.id) if line.kind in ("late_usage", "fee_change")]
+                if any(line.period == period for line in rest):
+                    raise Conflict(
+                        f"invoice {later.number} charges what came late to {invoice.number}",
+                        hint=f"void {later.number} first, or credit {invoice.number}",
+                    )
 
 
 def _date(text: str) -> date:

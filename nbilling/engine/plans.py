@@ -144,9 +144,13 @@ class Plans:
 
     def _shown(self, db: sqlite3.Connection, plan: PlanRow) -> dict[str, Any]:
         limits: dict[str, Any] = {}
-        for limit in plans.limits(db, plan.id):
+        listed = plans.limits(db, plan.id)
+        for limit in listed:
             meter = self._core.meter_by_id(db, limit.meter)
-            limits[meter.name] = None if limit.amount is None else unit_amount(limit.amount, meter.scale)
+            alone = sum(other.meter == limit.meter for other in listed) == 1
+            # Of several on one meter the month's bears its name alone.
+            name = meter.name if alone or limit.period == "per_month" else f"{meter.name} {limit.period}"
+            limits[name] = None if limit.amount is None else unit_amount(limit.amount, meter.scale)
         return {
             "id": plan.plan_id,
             "name": plan.name,
@@ -154,6 +158,11 @@ class Plans:
             "price_minor": plan.price_minor,
             "currency": plan.currency,
             "interval": plan.interval_unit,
+            "interval_count": plan.interval_count,
+            "trial_days": plan.trial_days,
+            "fee": plan.fee_timing,
+            "per_seat": bool(plan.per_seat),
+            "version": plan.version,
             "limits": limits,
             "features": json.loads(plan.features),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nbilling.engine.accounts import Accounts, limits_of
@@ -15,6 +16,7 @@ from nbilling.model.identity import event_key, uuid7
 from nbilling.model.money import format_amount
 from nbilling.model.periods import day_start, hour_start, local_day, month_of
 from nbilling.model.text import choice, plain, whole
+from nbilling.model.text import customer_id as valid_customer_id
 from nbilling.rules.quota import (
     MODES,
     PERIODS,
@@ -32,7 +34,7 @@ from nbilling.store import gauges, plans, quota, usage
 from nbilling.store.customers import CustomerRow
 from nbilling.store.plans import PlanRow, PriceRow
 from nbilling.store.quota import LimitRow, OwnLimit
-from nbilling.store.usage import DAILY, LIFETIME, PERIOD, WINDOW, MeterRow, UsageRow
+from nbilling.store.usage import DAILY, LIFETIME, WINDOW, MeterRow, UsageRow
 
 if TYPE_CHECKING:
     import sqlite3
@@ -43,6 +45,10 @@ _SCOPES = {
     "period": ("quota_period", "quota_month", "quota_day"),
 }
 RESETS = tuple(_SCOPES)
+
+
+_time = lru_cache(4096)(format_time)
+"""The same few instants are named again and again."""
 
 
 class QuotaDecision(NamedTuple):
@@ -124,10 +130,18 @@ class Quota:
 
         ``warn`` False leaves the warning out, for those who only ask yes or no: it needs the settings.
         """
-        db, row, now = self._accounts.view(customer_id)
+        valid_customer_id(customer_id)
+        db = self._core.read()
         meter = self._core.meter(db, resource)
         value = base_amount(amount, meter.scale, "amount")
-        return self._answer(meter, value, decide(self.usages(db, row, meter, now), value), warn)
+        look = quota.look(db, customer_id, meter.id)
+        now = self._core.moment(look.clock) if look is not None else 0
+        if look is not None and look.customer.start_at <= now < look.customer.end_at:
+            usages = self._usages_under(db, look.customer, meter, now, look.limits)
+        else:  # new, or its period has ended
+            db, row, now = self._accounts.view(customer_id)
+            usages = self.usages(db, row, meter, now)
+        return self._answer(meter, value, decide(usages, value), warn)
 
     def hard_limit_check(self, customer_id: str, resource: str, amount: object = 1) -> QuotaDecision:
         """The same question as :meth:`check`, under the seed's name."""
@@ -299,8 +313,8 @@ class Quota:
         return result
 
     def reset(self, customer_id: str, period: str) -> None:
-        """Starts a counting window for quotas alone: ``daily``, ``monthly`` (days included) or ``period``, of the billing
-        period (months and days included). Absolute ones stay."""
+        """Starts a counting window for quotas alone: ``daily``, ``monthly`` (days included) or ``period``, that of
+        billing (months and days included). Absolute ones stay."""
         choice(period, "period", RESETS)
 
         def job(db: sqlite3.Connection) -> None:
@@ -336,6 +350,11 @@ class Quota:
                 for limit in limits
             ]
             return usages or [Usage("per_month", None, 0, end)]
+        return self._usages_under(db, row, meter, now, limits)
+
+    def _usages_under(
+        self, db: sqlite3.Connection, row: CustomerRow, meter: MeterRow, now: int, limits: list[LimitRow]
+    ) -> list[Usage]:
         if meter.kind == "gauge":
             level = gauges.level_at(db, row.id, meter.id, LATEST)
             usages = [Usage(limit.period, limit.amount, level, 0, limit.mode, limit.threshold) for limit in limits]
@@ -353,9 +372,8 @@ class Quota:
         period = limit.period if limit is not None else "per_period"
         if period == "per_period" or (period == "per_month" and limit is not None and not limit.own_months):
             scope = "quota_period" if limit is not None and period == "per_period" else "quota_month"
-            window = usage.window(db, row.id, scope, row.start_at, row.end_at)
-            place = (WINDOW, window) if window else (PERIOD, row.period)
-            return usage.amount(db, *place, row.id, meter), row.end_at
+            span = (row.period, row.start_at, row.end_at)
+            return usage.amount_in_period(db, row.id, meter, scope, span), row.end_at
         if period == "absolute":
             return usage.amount(db, LIFETIME, 0, row.id, meter), 0
         if period in ("per_minute", "per_hour"):
@@ -375,11 +393,14 @@ class Quota:
         warning = None
         if warn and decision.limit is not None:
             configured = decision.threshold or self._core.config.quota_warning_threshold
-            limit = f"{_amount(decision.limit, meter)} {meter.unit} {decision.period}"
-            if decision.over:
-                warning = f"the soft limit of {limit} is exceeded: {unit_amount(decision.used, meter.scale)} are used"
-            elif warns(decision.percentage, decision.threshold, configured):
-                warning = f"{decision.percentage} % of {limit} are used"
+            if decision.over or warns(decision.percentage, decision.threshold, configured):
+                limit = f"{_amount(decision.limit, meter)} {meter.unit} {decision.period}"
+                used = unit_amount(decision.used, meter.scale)
+                warning = (
+                    f"the soft limit of {limit} is exceeded: {used} are used"
+                    if decision.over
+                    else f"{decision.percentage} % of {limit} are used"
+                )
         return _shown(meter, amount, decision, warning)
 
 
@@ -431,7 +452,7 @@ def _amount(value: int | None, meter: MeterRow) -> int | Decimal | None:
 def _shown(meter: MeterRow, amount: int, decision: Decision, warning: str | None) -> QuotaDecision:
     shown = unit_amount(amount, meter.scale)
     limit, used = _amount(decision.limit, meter), unit_amount(decision.used, meter.scale)
-    resets_at = format_time(decision.resets_at) if decision.resets_at else None
+    resets_at = _time(decision.resets_at) if decision.resets_at else None
     if decision.limit is None:
         reason = f"{meter.name} is unlimited"
     elif decision.allowed:

@@ -44,7 +44,7 @@ class Subscriptions:
         return _shown(customer_id, row.zone, held, plan, pending, (row.start_at, row.end_at))
 
     def history(self, customer_id: str) -> list[dict[str, Any]]:
-        """Every change with its reason, oldest first: ``{at, day, event, subscription, plan, quantity, reason, by}``."""
+        """Every change with its reason, oldest first: ``{at, day, event, from, to, plan, quantity, reason, by, …}``."""
         db, row, _ = self._accounts.view(customer_id)
         if row is None:
             return []
@@ -70,7 +70,7 @@ class Subscriptions:
         return found
 
     def cancel(self, customer_id: str, when: str = "at_period_end", reason: str = "") -> dict[str, Any]:
-        """Ends the subscription, ``now`` (its fee is charged by the day) or with its period. Pending or ended: nothing."""
+        """Ends the subscription, ``now`` (the fee is charged by the day) or with its period. Again: nothing."""
         choice(when, "when", WHEN)
         plain(reason, "reason", limit=200, empty=True)
 

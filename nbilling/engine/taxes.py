@@ -62,9 +62,10 @@ class Taxes:
                 0, rate.label, format_decimal(rate.percent), rate.category, rate.country, rate.region,
                 int(rate.inclusive), int(rate.replaces), rate.note, owner, now,
             )  # fmt: skip
-            if not taxes.insert(db, row):
+            number = taxes.insert(db, row)
+            if number is None:
                 raise Conflict(f"there is a rate {label!r:.60} for that place already", hint="remove it first")
-            shown = _shown(row, customer_id or "")
+            shown = _shown(row._replace(id=number), customer_id or "")
             self._core.audit(db, now, "tax.add", label, shown)
             return shown
 

@@ -61,22 +61,44 @@ class AccountsCheck:
                                         f"{row.status}, {end}")  # fmt: skip
                 if self._book.plan(row.plan).owner not in (0, customer):
                     self._context.wrong(table, f"{key}, plan", "a plan for this customer", "another customer's")
-                if row.is_default and row.anchor_day:
-                    self._context.wrong(table, f"{key}, anchor", "none, for calendar months", date(row.anchor_day))
+                self._terms(key, row)
                 self._pending(key, row, ends)
 
+    def _terms(self, key: str, row: SubscriptionRow) -> None:
+        """The free default goes by calendar months; any other has its plan's interval, and may have had a trial."""
+        plan = self._book.plan(row.bought_plan)
+        right = ("month", 1, "arrears")
+        if not row.is_default:
+            right = plan.interval_unit, plan.interval_count, plan.fee_timing
+        table = "subscription_records"
+        found_terms = row.interval_unit, row.interval_count, row.fee_timing
+        self._context.equal(table, f"{key}, interval and time of the fee", right, found_terms)
+        if row.is_default and row.anchor_day:
+            self._context.wrong(table, f"{key}, anchor", "none, for calendar months", date(row.anchor_day))
+        if row.trial_end_day and (row.is_default or row.trial_end_day < row.start_day):
+            self._context.wrong(table, f"{key}, trial", "none, or one that ends later", date(row.trial_end_day))
+        if row.status == "trialing" and not row.trial_end_day:
+            self._context.wrong(table, f"{key}, trial", "an end, while it is trialing", "none")
+        if row.status != "canceled" and bool(row.paused_plan) != (row.status == "paused"):
+            found = f"{row.status}, {plan.plan_id if row.paused_plan else 'nothing'}"
+            self._context.wrong(table, f"{key}, paused plan", "one while it is paused, else none", found)
+
     def _phases(self, key: str, row: SubscriptionRow) -> None:
+        """They are in order from the subscription's first day on, and the last one is what it is now."""
         phases = billing_store.phases_of(self._db, row.id)
         table = "subscription_phases"
-        if not self._context.equal(table, f"{key}, numbers", list(range(len(phases))), [seq for seq, *_ in phases]):
+        numbers, days = [phase.seq for phase in phases], [phase.start_day for phase in phases]
+        if not self._context.equal(table, f"{key}, numbers", list(range(len(phases))), numbers):
             return
-        days = [day for _, day, _, _ in phases]
         if not days or days[0] != row.start_day or days != sorted(days):
             shown = ", ".join(map(date, days)) or "none"
             self._context.wrong(table, f"{key}, days", f"{date(row.start_day)} first, in order", shown)
-        elif phases[-1][2] != row.plan:
-            now, last = self._book.plan(row.plan), self._book.plan(phases[-1][2])
-            self._context.wrong("subscription_records", f"{key}, plan", f"{last.plan_id}, its last phase", now.plan_id)
+            return
+        last = phases[-1]
+        plans = self._book.plan(last.plan).plan_id, self._book.plan(row.plan).plan_id
+        if (last.plan, last.quantity) != (row.plan, row.quantity):
+            expected, found = f"{plans[0]}, {last.quantity} seats", f"{plans[1]}, {row.quantity} seats"
+            self._context.wrong("subscription_records", f"{key}, plan", f"{expected}, as its last phase", found)
 
     def _pending(self, key: str, row: SubscriptionRow, ends: set[int]) -> None:
         if (row.pending_plan, row.pending_day) == (0, 0):

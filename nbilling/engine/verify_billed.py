@@ -55,11 +55,13 @@ class BilledCheck:
             return  # its foreign key is broken, and named
         period, late = found
         changed = False
-        for start_day, end_day, plan in parts:
+        if held.fee_timing == "advance":
+            parts = []  # its usage is on later invoices
+        for start_day, end_day, *_ in parts:
             name = f"{key}, {span(start_day, end_day)}"
             stored: Used = {}
             for line in lines:
-                if line.kind == "usage" and (line.start_day, line.end_day, line.plan) == (start_day, end_day, plan):
+                if line.kind == "usage" and (line.start_day, line.end_day) == (start_day, end_day):
                     stored[line.meter] = Fraction(line.usage)
             with self._context.unit("invoice_lines", name):
                 stretch = self._stretch(invoice, held, start_day, end_day)

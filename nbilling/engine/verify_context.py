@@ -111,6 +111,15 @@ class Context:
         name = f"{self.customer(customer)}, {self.meter(meter)}"
         return f"{name}, {billing_store.dimension(self.db, dimension)}" if dimension else name
 
+    def named(self, column: str, number: int) -> str:
+        """What a number in a column of that name stands for."""
+        if column == "customer":
+            return self.customer(number)
+        if column == "meter":
+            return self.meter(number)
+        name = billing_store.name_of(self.db, column, number)
+        return f"{column} {number if name is None else name}"
+
     # --- Time -----------------------------------------------------------------------------------------------------
 
     def day(self, customer: int, at: int) -> int | None:

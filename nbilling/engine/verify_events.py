@@ -6,13 +6,14 @@ from nbilling.engine.verify_context import NO_ROW, Context, hour, moment
 from nbilling.model.clock import HOUR
 from nbilling.model.identity import event_key, key_text
 from nbilling.rules.status_samples import Total, total_key
-from nbilling.rules.verify import counter_delta, level_after
+from nbilling.rules.verify import counter_delta, id_hash, id_prefix, level_after
 from nbilling.store import verify as store
 from nbilling.store import verify_billing as billing_store
 from nbilling.store.verify import SentId, Series
 
 _STEP = 200_000
 """Rows between two reports of progress."""
+_UUID_LENGTH = 36
 
 
 def check_events(context: Context) -> None:
@@ -28,29 +29,44 @@ def check_events(context: Context) -> None:
             context.wrong("events", f"{key}, key", "16 bytes", f"{len(event.key)} bytes")
         if event.op not in (0, 1) or event.h == event.at // HOUR:
             context.wrong("events", f"{key}, op", "0, or 1 on a gauge", event.op)
-    for done, event_id in enumerate(store.sent_ids(context.db, context.since_h)):
-        if done % _STEP == 0:
-            context.tell("identities", done)
-        right, kept = event_key(context.customer(event_id.customer), event_id.id)
-        if (right != event_id.key or kept is None) and not _is_sample(context, event_id):
-            key = f"{context.customer(event_id.customer)}, number {event_id.seq}, id {event_id.id!r:.80}"
-            context.wrong("events", key, f"key {key_text(right)}", f"key {event_id.key.hex()}")
+    _check_ids(context)
     for customer, h, identity in store.lost_ids(context.db, context.since_h):
         key = f"{context.customer(customer)}, key {identity.hex()}"
         context.wrong("event_ids", key, f"an event in {hour(h)}", "none")
 
 
+def _check_ids(context: Context) -> None:
+    """The key of an event is that of its customer and id, or of an imported total."""
+    prefixes: dict[int, bytes] = {}
+    for done, event in enumerate(store.sent_ids(context.db, context.since_h)):
+        if done % _STEP == 0:
+            context.tell("identities", done)
+            prefixes.clear()  # there may be as many as there are customers
+        seq, customer, _, _, _, key, text = event
+        prefix = prefixes.get(customer)
+        if prefix is None:
+            prefix = prefixes[customer] = id_prefix(context.customer(customer))
+        if id_hash(prefix, text) == key and len(text) != _UUID_LENGTH:
+            continue
+        name = context.customer(customer)
+        right, kept = event_key(name, text)
+        if (right != key or kept is None) and not _is_sample(context, event):
+            shown = f"{name}, number {seq}, id {text!r:.80}"
+            context.wrong("events", shown, f"key {key_text(right)}", f"key {key.hex()}")
+
+
 def _is_sample(context: Context, event: SentId) -> bool:
     """Whether the key is that of an imported total of a counter: of its source, zone, field and time."""
-    if event.meter not in context.counters:
+    _, _, meter, where, at, key, text = event
+    if meter not in context.counters:
         return False
-    if len(event.id) == 255:  # cut off: it does not tell
+    if len(text) == 255:  # cut off: it does not tell
         return True
-    zone, _, field = event.id.rpartition(":")[0].rpartition(":")
-    dimension = billing_store.dimension(context.db, event.dimension) if event.dimension else ""
-    total = Total(zone, "", field, event.at, 0)
+    zone, _, field = text.rpartition(":")[0].rpartition(":")
+    dimension = billing_store.dimension(context.db, where) if where else ""
+    total = Total(zone, "", field, at, 0)
     sources = {"", dimension.removesuffix(zone).removesuffix("/")}
-    return any(total_key(source, total) == event.key for source in sources)
+    return any(total_key(source, total) == key for source in sources)
 
 
 def check_gauges(context: Context) -> None:

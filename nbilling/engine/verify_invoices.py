@@ -14,7 +14,7 @@ from nbilling.engine.verify_credits import CreditsCheck
 from nbilling.engine.verify_lines import LinesCheck
 from nbilling.engine.verify_plans import PlanBook
 from nbilling.model.money import currency as currency_of
-from nbilling.model.money import round_half_away
+from nbilling.model.money import format_decimal, round_half_away
 from nbilling.model.periods import day_start, local_day, to_date
 from nbilling.rules.discounts import DiscountLine, apply
 from nbilling.rules.tax import TaxRate, tax_totals
@@ -64,11 +64,11 @@ class InvoicesCheck:
                 self._check(key, invoice)
         self._order()
         self._credits.balances()
-        for customer_id, code, invoice_id in billing_store.redemptions_elsewhere(self._db):
+        for customer_id, code, name in billing_store.redemptions_elsewhere(self._db):
             key = f"{customer_id}, {code}"
-            context.wrong("redemptions", key, "an invoice of this customer with that code", invoice_id)
-        for invoice_id, position, right, found in billing_store.changed_discounts(self._db):
-            context.wrong("invoice_discounts", f"invoice {invoice_id}, discount {position}", right, found)
+            context.wrong("redemptions", f"{key}, {name}", "taken by the customer of an invoice with it", "not so")
+        for name, position, right, found in billing_store.changed_discounts(self._db):
+            context.wrong("invoice_discounts", f"invoice {name}, discount {position}", right, found)
         if self._lines.unsure:
             context.not_checked.append(
                 f"what {self._lines.unsure:,} lines include against limits: these customers have limits of their own"
@@ -164,7 +164,13 @@ class InvoicesCheck:
                 )
                 for line in lines
             ]
-            applied = apply(seen, [read_definition(found.definition) for found in held])
+            read = [read_definition(found.definition) for found in held]
+            for found, definition in zip(held, read, strict=True):
+                by_hand = f"#{found.position}", f"{format_decimal(definition.value)} %"
+                if not found.discount and (definition.code, found.label) != by_hand:
+                    name = f"{key}, discount {found.position} by hand"
+                    self._context.wrong("invoice_discounts", name, by_hand, (definition.code, found.label))
+            applied = apply(seen, read)
             for place, found in enumerate(held):
                 right = sum(shares[place] for shares in applied.shares)
                 self._context.equal("invoice_discounts", f"{key}, {found.label}", right, found.amount_minor)

@@ -5,18 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from nbilling.engine.prices import price_model
 from nbilling.engine.verify_context import Context, span
 from nbilling.engine.verify_plans import PlanBook
+from nbilling.model.money import round_half_away
 from nbilling.rules.invoices import Line, Metered, Part, charges
 from nbilling.store import quota
 from nbilling.store import verify_billing as billing_store
 from nbilling.store.invoices import InvoiceRow, LineRow
-from nbilling.store.subscriptions import SubscriptionRow
+from nbilling.store.subscriptions import PeriodRow, SubscriptionRow
 
-Span = tuple[int, int, int]
-"""``(start_day, end_day, plan)`` of a part of a period."""
+
+class Span(NamedTuple):
+    """A part of a period: with which plan, for how many seats (0: it is not sold by the seat)."""
+
+    start_day: int
+    end_day: int
+    plan: int
+    seats: int
+
+
 Standing = Mapping[str, tuple[int, int]]
 """By invoice id, the numbers in the audit trail between which a finalised invoice stood."""
 
@@ -50,40 +60,46 @@ class LinesCheck:
         A finding where the fees are not of these parts. Of a change in the very instant of finalising it is not
         known which came first.
         """
-        fees = [(line.start_day, line.end_day, line.plan) for line in lines if line.kind == "fee"]
+        fees = [_span(line) for line in lines if line.kind == "fee"]
         phases = billing_store.phases_of(self._db, held.id)
         known: list[Span] = []
         for last in (invoice.finalized_at, invoice.finalized_at - 1):
-            there = [(day, plan) for _, day, plan, changed_at in phases if changed_at <= last]
+            there = [phase for phase in phases if phase.changed_at <= last]
             known = self._parts(there, invoice.start_day, invoice.end_day)
             free = invoice.start_day < held.trial_end_day
-            if fees == [p for p in known if len(known) == 1 or (self._book.plan(p[2]).price_minor and not free)]:
+            if fees == [p for p in known if len(known) == 1 or (self._book.plan(p.plan).price_minor and not free)]:
                 break
         else:
             self._context.wrong("invoice_lines", f"{key}, fees", self._shown(known), self._shown(fees))
         for position, line in enumerate(lines, 1):
-            if line.kind == "usage" and (line.start_day, line.end_day, line.plan) not in known:
-                part = (line.start_day, line.end_day, line.plan)
-                self._context.wrong(
-                    "invoice_lines", f"{key}, line {position}, part", self._shown(known), self._shown([part])
-                )
+            if line.kind == "usage" and _span(line) not in known:
+                name = f"{key}, line {position}, part"
+                self._context.wrong("invoice_lines", name, self._shown(known), self._shown([_span(line)]))
         return known
 
-    def _parts(self, phases: list[tuple[int, int]], start: int, end: int) -> list[Span]:
+    def _parts(self, phases: list[billing_store.Phase], start: int, end: int) -> list[Span]:
         """A plan without proration rates the whole that it ends."""
-        last_of_day = dict(sorted(phases, key=lambda phase: phase[0]))  # of several on one day the last one holds
+        # Of several phases on one day the last one holds.
+        last_of_day = {phase.start_day: phase for phase in sorted(phases, key=lambda phase: phase.start_day)}
         days = [*last_of_day, end]
         parts = [
-            (max(day, start), min(until, end), plan)
-            for (day, plan), until in zip(last_of_day.items(), days[1:], strict=True)
+            Span(max(day, start), min(until, end), phase.plan, self._seats(phase))
+            for (day, phase), until in zip(last_of_day.items(), days[1:], strict=True)
             if max(day, start) < min(until, end)
         ]
-        if parts and self._book.plan(parts[-1][2]).proration == "none":
-            return [(start, end, parts[-1][2])]
+        if parts and self._book.plan(parts[-1].plan).proration == "none":
+            return [parts[-1]._replace(start_day=start, end_day=end)]
         return parts
 
+    def _seats(self, phase: billing_store.Phase) -> int:
+        return phase.quantity if self._book.plan(phase.plan).per_seat else 0
+
     def _shown(self, parts: list[Span]) -> str:
-        return "; ".join(f"{self._book.plan(plan).plan_id} {span(start, end)}" for start, end, plan in parts) or "none"
+        return "; ".join(self._shown_part(part) for part in parts) or "none"
+
+    def _shown_part(self, part: Span) -> str:
+        seats = f" for {part.seats} seats" if part.seats else ""
+        return f"{self._book.plan(part.plan).plan_id} {span(part.start_day, part.end_day)}{seats}"
 
     # --- Rating ---------------------------------------------------------------------------------------------------
 
@@ -94,8 +110,11 @@ class LinesCheck:
             if period is None or period[0].customer != invoice.customer or period[0].end_day > invoice.start_day:
                 context.wrong("invoice_lines", f"{name}, period", "an earlier one of the customer", line.period)
                 return
-            late = billing_store.subscription(self._db, period[0].subscription)
-            held = late or held
+            held = billing_store.subscription(self._db, period[0].subscription) or held
+            self._late_part(name, invoice, held, period[0], line)
+        elif line.kind == "fee_change":
+            self._fee_change(name, line)
+            return
         elif not context.equal("invoice_lines", f"{name}, period", invoice.period, line.period):
             return
         if not own_limit and line.kind != "fee":
@@ -104,6 +123,9 @@ class LinesCheck:
         context.equal(
             "invoice_lines", f"{name}, currency of its plan", invoice.currency, self._book.plan(line.plan).currency
         )
+        if line.kind == "fee":
+            beside = line.meter, Fraction(line.usage or 0), line.included
+            context.equal("invoice_lines", f"{name}, meter, usage and included of a fee", (0, Fraction(0), ""), beside)
         rated = self._rated(name, invoice, held, line)
         if rated is None:
             return
@@ -117,6 +139,23 @@ class LinesCheck:
         if Fraction(line.usage or 0) or line.kind != "late_usage":  # corrected to nothing: as it was billed first
             context.equal("invoice_lines", f"{name}, unit", rated.unit, line.unit)
             context.equal("invoice_lines", f"{name}, unit_price", _number(rated.unit_price), _number(line.unit_price))
+
+    def _fee_change(self, name: str, line: LineRow) -> None:
+        """The difference of two fees that were rounded each, so a minor unit from what its quantity costs at most."""
+        exact = self._book.plan(line.plan).price_minor * Fraction(line.quantity)
+        if abs(exact - line.amount_minor) > 1:
+            right = f"{round_half_away(exact)}, or one beside it"
+            self._context.wrong("invoice_lines", f"{name}, amount_minor", right, line.amount_minor)
+
+    def _late_part(
+        self, name: str, invoice: InvoiceRow, held: SubscriptionRow, period: PeriodRow, line: LineRow
+    ) -> None:
+        """What came later is of a part of its period, or is given back of a part that was billed before."""
+        phases = [phase for phase in billing_store.phases_of(self._db, held.id)
+                  if phase.changed_at <= invoice.finalized_at]  # fmt: skip
+        known = self._parts(phases, period.start_day, period.end_day)
+        if _span(line) not in [*known, *map(_span, self._billed_before(invoice, line))]:
+            self._context.wrong("invoice_lines", f"{name}, part", self._shown(known), self._shown([_span(line)]))
 
     def _share(self, held: SubscriptionRow, line: LineRow) -> Fraction:
         if self._book.plan(line.plan).proration == "none":
@@ -187,6 +226,10 @@ class LinesCheck:
             for invoice_id, earlier in found
             if invoice_id in self._standing and self._standing[invoice_id][0] < now < self._standing[invoice_id][1]
         ]
+
+
+def _span(line: LineRow) -> Span:
+    return Span(line.start_day, line.end_day, line.plan, line.seats)
 
 
 def _nothing(line: LineRow) -> Line:

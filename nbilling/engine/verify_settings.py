@@ -1,4 +1,4 @@
-"""Verifies what was set up once and never changes: meters, tax rates and discount codes are as the audit trail says."""
+"""Verifies what was set up and never changes: meters, tax rates, codes and custom plans are as the audit trail says."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def _compare(context: Context) -> None:
             elif row.action == "discount.create":
                 text = codes.get(row.subject)
                 context.equal("discount_codes", row.subject, told, text and json.loads(text))
+            elif row.action == "plan.create_custom":
+                right = {name: told[name] for name in ("name", "price_minor", "currency")} | {
+                    "customer_id": row.subject
+                }
+                context.equal("plan_versions", told["plan"], right, billing_store.custom_plan(context.db, told["plan"]))
             elif row.action == "tax.add":
                 rates[max(rates, default=0) + 1] = told  # as SQLite numbers rows
             else:

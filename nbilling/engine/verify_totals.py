@@ -24,7 +24,12 @@ class TotalsCheck:
         self._db = context.db
         self._has_values = store.has_values(context.db)
 
-    def lifetimes(self) -> None:
+    def run(self) -> None:
+        """Everything but the periods, which are looked at one by one."""
+        self._lifetimes()
+        self._strays()
+
+    def _lifetimes(self) -> None:
         """Lifetimes are the sums of all days, and with ``since``, which leaves hours unread, of all hours too."""
         context = self._context
         numbers = store.value_counts(self._db, LIFETIME, 0) if self._has_values else {}
@@ -93,7 +98,7 @@ class TotalsCheck:
             "unique_values", key, "the values of its days", f"{lacking} are missing, {strange} are of no day"
         )
 
-    def strays(self) -> None:
+    def _strays(self) -> None:
         """Rollups and values of no grain, and of periods and windows that their customer does not have."""
         context = self._context
         for grain, bucket, customer, meter, dimension, kept in store.stray_rollups(self._db):

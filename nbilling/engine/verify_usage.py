@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nbilling.engine.verify_context import NO_ROW, Context, date, hour
 from nbilling.model.clock import HOUR
 from nbilling.rules.verify import Tally, combine, value_hash
 from nbilling.store import verify as store
 from nbilling.store.usage import DAILY, HOURLY
-from nbilling.store.verify import Single, Sum
+from nbilling.store.verify import Kept, Series, Single
 
 _HOURS = 24
 _LATEST = 2**63 - 1
+K = TypeVar("K", bound=tuple[Any, ...])
 V = TypeVar("V")
 Key = tuple[int, int, int, int]
 """``(bucket, customer, meter, dimension)``."""
@@ -20,26 +21,16 @@ Value = tuple[int, int, int, bytes]
 """``(bucket, customer, meter, value)``."""
 
 
-class _Days:
-    """What the events of local days come to. Days of all zones lie within three of UTC: no more are held."""
+class _Day:
+    """What the events of one local day come to, of all customers."""
+
+    __slots__ = ("kept", "seqs", "sums", "values")
 
     def __init__(self) -> None:
-        self.tallies: dict[int, dict[tuple[int, int, int], Tally]] = {}
-        self.values: dict[int, set[tuple[int, int, bytes]]] = {}
-        self.seqs: dict[int, dict[int, int]] = {}
-
-    def add(self, day: int, aggregation: str, series: tuple[int, int, int], tally: Tally) -> None:
-        tallies = self.tallies.setdefault(day, {})
-        tallies[series] = combine(aggregation, tallies.get(series), tally)
-
-    def see(self, day: int, customer: int, seq: int) -> None:
-        seqs = self.seqs.setdefault(day, {})
-        if seq > seqs.get(customer, 0):
-            seqs[customer] = seq
-
-    def pop(self, before: int) -> list[int]:
-        """The days before one, which no further event can be of."""
-        return sorted(day for day in self.seqs.keys() | self.tallies.keys() if day < before)
+        self.sums: dict[Series, list[int]] = {}  # amount and events
+        self.kept: dict[Series, Tally] = {}
+        self.values: set[tuple[int, int, bytes]] = set()
+        self.seqs: dict[int, int] = {}
 
 
 class UsageCheck:
@@ -48,10 +39,15 @@ class UsageCheck:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._db = context.db
-        self._days = _Days()
+        self._days: dict[int, _Day] = {}  # those of all zones lie within three of UTC: no more are held
         self._flushed = -_LATEST
         self._has_values = bool(context.unique) or store.has_values(context.db)
-        self._unknown: set[tuple[int, int]] = set()
+        # The meters that add up: whether their events are counted, not summed.
+        self._adding = {
+            number: meter.aggregation == "count"
+            for number, meter in context.meters.items()
+            if number not in context.gauges | context.kept
+        }
 
     def run(self) -> None:
         """Compares everything. Leaves the newest event of each period in ``context.last_seq``."""
@@ -66,69 +62,87 @@ class UsageCheck:
             end = min(day * _HOURS + _HOURS, _LATEST)
             done += self._utc_day(max(day * _HOURS, context.since_h), end)
             context.tell("usage", done, total)
-            h = (
-                store.next_hour(self._db, min(day * _HOURS + _HOURS, _LATEST))
-                if day * _HOURS + _HOURS < _LATEST
-                else None
-            )
+            h = store.next_hour(self._db, end) if end < _LATEST else None
         self._flush(_LATEST)
         context.counted("events", done)
 
     def _utc_day(self, start: int, end: int) -> int:
         """The hours of one day of UTC. Returns how many events they have."""
-        expected: dict[Key, Tally] = {}
-        split: set[tuple[int, int]] = set()
-        days: dict[tuple[str, int], int | None] = {}
-        events = 0
-        context = self._context
-        for found in store.hourly_sums(self._db, start, end, context.counters):
-            events += found.events
-            h, customer = found.bucket, found.customer
-            zone = context.zone(customer)
-            if (zone, h) not in days:
-                days[zone, h] = self._whole_day(customer, h)
-            day = days[zone, h]
-            if day is None:
-                split.add((h, customer))
-            else:
-                self._days.see(day, customer, found.seq)
-            tally = self._tally(found)
-            if tally is not None:
-                expected[found[:4]] = tally
-                if day is not None:
-                    self._days.add(day, "sum", found[1:4], tally)
-        for h, customer in sorted(split):
-            self._split(h, customer)
+        expected: dict[Key, Kept] = {}
+        events = self._hours(start, end, expected)
         values = self._singles(start, end, expected)
-        self._compare(HOURLY, expected, store.rollups(self._db, HOURLY, start, end, context.maxima))
+        self._compare(HOURLY, expected, store.rollups(self._db, HOURLY, start, end, self._context.maxima))
         if self._has_values:
             self._compare_values(HOURLY, values, store.values(self._db, HOURLY, start, end))
         return events
 
-    def _whole_day(self, customer: int, h: int) -> int | None:
+    def _hours(self, start: int, end: int, expected: dict[Key, Kept]) -> int:
+        """What adds up, hour by hour and for the days; the loop that most of the time goes into."""
+        adding, zone_of = self._adding, self._context.zone
+        split: set[tuple[int, int]] = set()
+        days: dict[str, _Day | None] = {}
+        zones: dict[int, str] = {}
+        events, last = 0, -_LATEST
+        for h, customer, meter, dimension, high, low, number, seq in store.hourly_sums(
+            self._db, start, end, self._context.counters
+        ):
+            events += number
+            if h != last:
+                days, last = {}, h
+            zone = zones.get(customer)
+            if zone is None:
+                zone = zones[customer] = zone_of(customer)
+            if zone not in days:
+                days[zone] = self._whole_day(customer, h)
+            day = days[zone]
+            counts = adding.get(meter)
+            if counts is not None:
+                amount = number if counts else (high << 32) + low
+                expected[h, customer, meter, dimension] = amount, number, 0
+            if day is None:
+                split.add((h, customer))
+                continue
+            if seq > day.seqs.get(customer, 0):
+                day.seqs[customer] = seq
+            if counts is not None:
+                series = customer, meter, dimension
+                total = day.sums.get(series)
+                if total is None:
+                    day.sums[series] = [amount, number]
+                else:
+                    total[0] += amount
+                    total[1] += number
+        for h, customer in sorted(split):
+            self._split(h, customer)
+        return events
+
+    def _whole_day(self, customer: int, h: int) -> _Day | None:
         """The local day that a whole hour lies in; None where it lies in two. The zones' days begin at quarters."""
         first = self._context.day(customer, h * HOUR)
-        return first if first == self._context.day(customer, (h + 1) * HOUR - store.SLOT) else None
-
-    def _tally(self, found: Sum) -> Tally | None:
-        """What an hour's events of a series add up to; None for meters that do not add up and for gauges."""
-        meter = self._context.meters.get(found.meter)
-        if meter is None or meter.kind == "gauge" or found.meter in self._context.kept:
+        if first is None or first != self._context.day(customer, (h + 1) * HOUR - store.SLOT):
             return None
-        return Tally(found.events if meter.aggregation == "count" else found.amount, found.events)
+        return self._day(first)
+
+    def _day(self, day: int) -> _Day:
+        return self._days.get(day) or self._days.setdefault(day, _Day())
 
     def _split(self, h: int, customer: int) -> None:
         """An hour in which a local day begins: its quarters lie in one day each."""
-        for found in store.slot_sums(self._db, h, customer, self._context.counters):
-            day = self._context.day(customer, found.bucket * store.SLOT)
-            if day is None:
+        for slot, _, meter, dimension, high, low, number, seq in store.slot_sums(
+            self._db, h, customer, self._context.counters
+        ):
+            place = self._context.day(customer, slot * store.SLOT)
+            if place is None:
                 continue
-            self._days.see(day, customer, found.seq)
-            tally = self._tally(found)
-            if tally is not None:
-                self._days.add(day, "sum", found[1:4], tally)
+            day = self._day(place)
+            day.seqs[customer] = max(seq, day.seqs.get(customer, 0))
+            counts = self._adding.get(meter)
+            if counts is not None:
+                total = day.sums.setdefault((customer, meter, dimension), [0, 0])
+                total[0] += number if counts else (high << 32) + low
+                total[1] += number
 
-    def _singles(self, start: int, end: int, expected: dict[Key, Tally]) -> set[Value]:
+    def _singles(self, start: int, end: int, expected: dict[Key, Kept]) -> set[Value]:
         """Maxima, last values and different values, event by event. Returns the values seen in each hour."""
         context = self._context
         seen: set[Value] = set()
@@ -137,62 +151,67 @@ class UsageCheck:
         for event in store.single_events(self._db, start, end, context.kept):
             aggregation = context.meters[event.meter].aggregation
             series = event.customer, event.meter, event.dimension
-            day = context.day(event.customer, event.at)
+            place = context.day(event.customer, event.at)
+            day = _Day() if place is None else self._day(place)  # a day that no calendar holds is looked at by none
             in_hour = in_day = Tally(event.amount, 1, event.at if aggregation == "last" else 0)
             if aggregation == "unique":
                 value = unique_value(context, event)
                 if value is None:
                     continue
                 in_hour = _new(seen, (event.h, event.customer, event.meter, value))
-                if day is not None:
-                    in_day = _new(self._days.values.setdefault(day, set()), (event.customer, event.meter, value))
+                in_day = _new(day.values, (event.customer, event.meter, value))
             key = event.h, *series
-            expected[key] = combine(aggregation, expected.get(key), in_hour)
-            if day is not None:
-                self._days.add(day, aggregation, series, in_day)
+            before = expected.get(key)
+            expected[key] = combine(aggregation, Tally(*before) if before else None, in_hour)
+            day.kept[series] = combine(aggregation, day.kept.get(series), in_day)
         return seen
 
     def _flush(self, before: int) -> None:
-        """Compares the local days before one: their rollups, and that a stored period holds each of them."""
+        """Compares the local days before one, which no further event can be of: their rollups, and that a stored period
+        holds each of them."""
         if before <= self._flushed:
             return
         context = self._context
-        days = self._days.pop(before)
-        expected = {
-            (day, *series): tally
-            for day in days
-            for series, tally in self._days.tallies.get(day, {}).items()
-            if context.is_covered(series[0], day)
-        }
-        found = store.rollups(self._db, DAILY, self._flushed, before, context.maxima)
-        if context.since:
-            found = {key: kept for key, kept in found.items() if context.is_covered(key[1], key[0])}
-        self._compare(DAILY, expected, found)
+        days = [(day, self._days.pop(day)) for day in sorted(self._days) if day < before]
+        expected: dict[Key, Kept] = {}
+        for number, day in days:
+            for series, (amount, events) in day.sums.items():
+                expected[number, *series] = amount, events, 0
+            for series, tally in day.kept.items():
+                expected[number, *series] = tally
+        self._compare(
+            DAILY,
+            self._covered(expected),
+            self._covered(store.rollups(self._db, DAILY, self._flushed, before, context.maxima)),
+        )
         if self._has_values:
-            self._compare_days_values(days, before)
-        for day in days:
-            self._place(day)
-            for held in (self._days.tallies, self._days.values, self._days.seqs):
-                held.pop(day, None)
+            seen = {(number, *value) for number, day in days for value in day.values}
+            found = store.values(self._db, DAILY, self._flushed, before)
+            self._compare_values(
+                DAILY, set(self._covered(dict.fromkeys(seen))), set(self._covered(dict.fromkeys(found)))
+            )
+        for number, day in days:
+            self._place(number, day)
         self._flushed = before
 
-    def _compare_days_values(self, days: list[int], before: int) -> None:
-        covered = self._context.is_covered
-        expected = {(day, *seen) for day in days for seen in self._days.values.get(day, ()) if covered(seen[0], day)}
-        found = {seen for seen in store.values(self._db, DAILY, self._flushed, before) if covered(seen[1], seen[0])}
-        self._compare_values(DAILY, expected, found)
+    def _covered(self, keyed: dict[K, V]) -> dict[K, V]:
+        """With ``since``, what is of days whose events are all read."""
+        if not self._context.since:
+            return keyed
+        return {key: value for key, value in keyed.items() if self._context.is_covered(key[1], key[0])}
 
-    def _place(self, day: int) -> None:
+    def _place(self, number: int, day: _Day) -> None:
         """Every day with usage lies in a stored period of its customer."""
         context = self._context
-        for customer, seq in self._days.seqs.get(day, {}).items():
-            period = context.period_of(customer, day)
+        for customer, seq in day.seqs.items():
+            period = context.period_of(customer, number)
             if period is None:
-                context.wrong("periods", f"{context.customer(customer)}, {date(day)}", "a period that holds it", NO_ROW)
+                name = f"{context.customer(customer)}, {date(number)}"
+                context.wrong("periods", name, "a period that holds it", NO_ROW)
             else:
                 context.last_seq[period[2]] = max(seq, context.last_seq.get(period[2], 0))
 
-    def _compare(self, grain: int, expected: dict[Key, Tally], found: dict[Key, tuple[int, int, int]]) -> None:
+    def _compare(self, grain: int, expected: dict[Key, Kept], found: dict[Key, Kept]) -> None:
         self._context.counted("rollups", len(found))
         if expected == found:
             return
@@ -204,7 +223,7 @@ class UsageCheck:
                 self._context.wrong(
                     "rollups",
                     f"{self._context.series(*series)}, {place}",
-                    right or NO_ROW,
+                    Tally(*right) if right else NO_ROW,
                     Tally(*kept) if kept else NO_ROW,
                 )
 

@@ -27,6 +27,7 @@ class LineTexts(NamedTuple):
     unused: str
     changed: str
     corrected: str
+    discount: str
     meters: dict[str, str]
     units: dict[str, str]
 
@@ -37,6 +38,7 @@ LANGUAGES = {
         ("{seats} seat", "{seats} seats"), "{part} of {whole} days", "{quantity} used", "{quantity} on average",
         "{quantity} included", "unlimited", "{name}, {first} to {last}, recorded later",
         "{name}, {first} to {last}", "{fee}, not used", "{fee}, changed", "corrected to nothing",
+        "Discount {label}",
         {"api_requests": "API requests"},
         {},
     ),
@@ -45,17 +47,20 @@ LANGUAGES = {
         ("{seats} Platz", "{seats} Plätze"), "{part} von {whole} Tagen", "{quantity} genutzt", "{quantity} im Mittel",
         "{quantity} enthalten", "unbegrenzt", "{name}, {first} bis {last}, nachgemeldet",
         "{name}, {first} bis {last}", "{fee}, nicht genutzt", "{fee}, geändert", "auf null berichtigt",
+        "Rabatt {label}",
         {"api_requests": "API-Aufrufe", "storage": "Speicher", "bandwidth": "Datenverkehr", "compute": "Rechenzeit",
          "functions": "Funktionsaufrufe", "database": "Datenbankabfragen"},
         {"request": "Aufruf", "requests": "Aufrufe", "hour": "Stunde", "hours": "Stunden", "day": "Tag",
          "week": "Woche", "month": "Monat", "quarter": "Quartal", "half-year": "Halbjahr", "year": "Jahr",
-         "seconds": "Sekunden", "GB-month": "GB-Monat", "bytes": "Byte", "invocations": "Aufrufe", "queries": "Abfragen"},
+         "seconds": "Sekunden", "GB-month": "GB-Monat", "bytes": "Byte", "invocations": "Aufrufe",
+         "queries": "Abfragen"},
     ),
     "fr": LineTexts(
         "\u202f", ",", "Forfait {plan}",
         ("{seats} place", "{seats} places"), "{part} jours sur {whole}", "{quantity} utilisés", "{quantity} en moyenne",
         "{quantity} inclus", "illimité", "{name}, du {first} au {last}, enregistré plus tard",
         "{name}, du {first} au {last}", "{fee}, non utilisé", "{fee}, modifié", "corrigé à zéro",
+        "Remise {label}",
         {"api_requests": "Requêtes API", "storage": "Stockage", "bandwidth": "Bande passante", "compute": "Calcul",
          "functions": "Appels de fonctions", "database": "Requêtes de base de données"},
         {"request": "requête", "requests": "requêtes", "hour": "heure", "hours": "heures", "day": "jour",
@@ -68,6 +73,7 @@ LANGUAGES = {
         ("{seats} puesto", "{seats} puestos"), "{part} de {whole} días", "{quantity} usados", "{quantity} de media",
         "{quantity} incluidos", "ilimitado", "{name}, del {first} al {last}, registrado más tarde",
         "{name}, del {first} al {last}", "{fee}, no utilizado", "{fee}, modificado", "corregido a cero",
+        "Descuento {label}",
         {"api_requests": "Solicitudes API", "storage": "Almacenamiento", "bandwidth": "Ancho de banda",
          "compute": "Cómputo", "functions": "Llamadas a funciones", "database": "Consultas"},
         {"request": "solicitud", "requests": "solicitudes", "hour": "hora", "hours": "horas", "day": "día",

@@ -67,6 +67,17 @@ def counter_delta(before: int | None, total: int) -> int:
     return total - before if total >= before else total
 
 
+def id_prefix(customer: str) -> bytes:
+    """A customer's part of what its event ids are hashed with: length-prefixed, as in ``model.identity``."""
+    name = customer.encode()
+    return len(name).to_bytes(4, "big") + name
+
+
+def id_hash(prefix: bytes, event_id: str) -> bytes:
+    """The key of an event id that is no UUID."""
+    return blake2b(prefix + event_id.encode(), digest_size=16).digest()
+
+
 def value_hash(metadata: str | None) -> bytes:
     """What an event of a unique meter counts: the hash of ``value`` in its metadata. ValueError where there is none."""
     found = json.loads(metadata or "{}")

@@ -10,7 +10,7 @@ SCHEMA: tuple[str, ...] = (
     """CREATE TABLE stripe_links (
   -- customers, subscriptions and invoices at Stripe, and the customer of ours that each belongs to
   object_id TEXT PRIMARY KEY, -- Stripe's
-  kind TEXT NOT NULL CHECK (kind IN ('customer', 'subscription', 'invoice')),
+  kind TEXT NOT NULL CHECK (kind IN ('customer', 'subscription', 'invoice', 'former')), -- former: deleted there
   customer INTEGER NOT NULL REFERENCES customers (id),
   created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
@@ -32,6 +32,16 @@ def owner(db: sqlite3.Connection, object_id: str, kind: str) -> int:
     """The internal number of the customer that an object belongs to; 0 where none is known."""
     row = db.execute("SELECT customer FROM stripe_links WHERE object_id = ? AND kind = ?", (object_id, kind)).fetchone()
     return row[0] if row else 0
+
+
+def is_known(db: sqlite3.Connection, object_id: str) -> bool:
+    """Whether it is known whose an object is, or was before it was deleted."""
+    return db.execute("SELECT 1 FROM stripe_links WHERE object_id = ?", (object_id,)).fetchone() is not None
+
+
+def retire(db: sqlite3.Connection, object_id: str) -> None:
+    """A customer was deleted at Stripe: ours may have another one there."""
+    db.execute("UPDATE stripe_links SET kind = 'former' WHERE object_id = ?", (object_id,))
 
 
 def customer_at_stripe(db: sqlite3.Connection, customer: int) -> str:

@@ -344,7 +344,7 @@ _BILLABLE = """NOT EXISTS (SELECT 1 FROM invoice_records i
   AND i.status NOT IN ('draft', 'void'))
 AND (EXISTS (SELECT 1 FROM subscription_records s WHERE s.id = p.subscription AND s.is_default = 0)
   OR EXISTS (SELECT 1 FROM subscription_records s WHERE s.customer = p.customer AND s.end_day = p.start_day
-    AND s.fee_timing = 'advance' AND s.end_day > s.start_day)
+    AND s.fee_timing = 'advance')
   OR EXISTS (SELECT 1 FROM rollups r WHERE r.grain = 3 AND r.bucket = p.id AND r.customer = p.customer)
   OR EXISTS (SELECT 1 FROM gauge_levels g WHERE g.customer = p.customer AND g.at >= p.start_at AND g.at < p.end_at))"""
 """A period p without a finalised invoice that stands. Of the free default only those in which something was used, and

@@ -140,24 +140,15 @@ def odd_events(db: sqlite3.Connection, since_h: int, gauges: Iterable[int]) -> I
     return (OddEvent(*row) for row in rows)
 
 
-class SentId(NamedTuple):
-    """An event whose id is kept beside its hash."""
-
-    seq: int
-    customer: int
-    meter: int
-    dimension: int
-    at: int
-    key: bytes
-    id: str
+SentId = tuple[int, int, int, int, int, bytes, str]
+"""``(seq, customer, meter, dimension, at, key, id)`` of an event whose id is kept beside its hash."""
 
 
 def sent_ids(db: sqlite3.Connection, since_h: int) -> Iterator[SentId]:
     """The events that were sent with an id."""
-    rows = db.execute(
+    return db.execute(
         "SELECT seq, customer, meter, dimension, at, key, id FROM events WHERE id IS NOT NULL AND h >= ?", (since_h,)
     )
-    return (SentId(*row) for row in rows)
 
 
 def lost_ids(db: sqlite3.Connection, since_h: int) -> Iterator[tuple[int, int, bytes]]:
@@ -180,16 +171,9 @@ def next_hour(db: sqlite3.Connection, h: int) -> int | None:
     return None if row[0] is None else int(row[0])
 
 
-class Sum(NamedTuple):
-    """The events of a series in an hour, or in a quarter of one: their sum, their number, the last recorded."""
-
-    bucket: int
-    customer: int
-    meter: int
-    dimension: int
-    amount: int
-    events: int
-    seq: int
+Sum = tuple[int, int, int, int, int, int, int, int]
+"""``(bucket, customer, meter, dimension, high, low, events, seq)``: the events of a series in an hour, or in a quarter
+of one. Their sum is ``(high << 32) + low``, for a sum beyond 64 bits fails in SQLite; ``seq`` is the last recorded."""
 
 
 def hourly_sums(db: sqlite3.Connection, start: int, end: int, counters: Iterable[int]) -> Iterator[Sum]:
@@ -205,15 +189,12 @@ def slot_sums(db: sqlite3.Connection, h: int, customer: int, counters: Iterable[
 def _sums(
     db: sqlite3.Connection, bucket: str, where: str, values: tuple[int, ...], counters: Iterable[int]
 ) -> Iterator[Sum]:
-    # In halves, for a sum beyond 64 bits fails in SQLite.
     amount = _amount(counters)
-    rows = db.execute(
+    return db.execute(
         f"""SELECT {bucket}, e.customer, e.meter, e.dimension, sum({amount} >> 32), sum({amount} & 4294967295),
-        count(*), max(e.seq) FROM events e WHERE {where} GROUP BY 1, 2, 3, 4""",
+        count(*), max(e.seq) FROM events e WHERE {where} GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4""",
         values,
     )
-    for at, customer, meter, dimension, high, low, events, seq in rows:
-        yield Sum(at, customer, meter, dimension, (high << 32) + low, events, seq)
 
 
 def _amount(counters: Iterable[int]) -> str:

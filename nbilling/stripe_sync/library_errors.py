@@ -68,10 +68,10 @@ def _of_answer(error: Any, changes: bool) -> NbillingError:
         return KeyRejected(f"Stripe rejected the key: {message}", hint="check the key and what it is allowed to do")
     if status == 402:
         return Declined(f"declined: {message}", stripe_code=_text(told.get("decline_code")) or code or "card_declined")
-    if status == 404:
+    if status == 404 or (status == 400 and code == "resource_missing" and message.startswith("No such ")):
         return Missing(message, hint="check the id, and whether it is of this Stripe account and mode")
     if status == 400 and (told.get("type") == "idempotency_error" or code.startswith(_ABOUT_PARAMETERS)):
-        return BadRequest(message, stripe_code=code, param=param)
+        return BadRequest(message, stripe_code=code or _text(told.get("type")), param=param)
     if 400 <= status < 500 and told.get("type") != "api_error":
         return Rejected(message, stripe_code=code, param=param)
     return _uncertain(f"Stripe failed (HTTP {status})", changes, after)

@@ -33,6 +33,9 @@ Payload = Mapping[str, Any]
 KEY_LIFETIME = DAY - HOUR
 """Stripe may forget a key after 24 hours (docs.stripe.com/api/idempotent_requests)."""
 
+PLAN = "nb_plan"
+"""The metadata of a price that names the plan of ours which it is sold as."""
+
 LEASE = 10 * MINUTE
 """The longest of these makes four requests of 30 seconds, and listing a customer's objects takes pages."""
 
@@ -125,7 +128,23 @@ def _short(obj: Object) -> dict[str, Any]:
     """What is kept of the answer: ids, states and amounts."""
     names = ("id", "object", "status", "customer", "currency", "total", "amount_due", "amount_paid", "number",
              "cancel_at_period_end", "latest_invoice", "deleted")  # fmt: skip
-    return {name: obj[name] for name in names if isinstance(obj.get(name), (str, int))}
+    kept = {name: obj[name] for name in names if isinstance(obj.get(name), (str, int))}
+    return kept | price_of(obj) if obj.get("object") == "subscription" else kept
+
+
+def price_of(subscription: Object) -> dict[str, str]:
+    """``{price, plan}`` of a subscription with one price; ``plan`` is what the price's metadata ``nb_plan`` says."""
+    items = _part(subscription.get("items"), "data")
+    if not isinstance(items, list) or len(items) != 1:
+        return {}
+    price = _part(items[0], "price")
+    price_id, plan = _part(price, "id"), _part(_part(price, "metadata"), PLAN)
+    return {"price": price_id if isinstance(price_id, str) else "", "plan": plan if isinstance(plan, str) else ""}
+
+
+def _part(value: object, name: str) -> object:
+    """A part of what came from outside and may have any shape."""
+    return value.get(name) if isinstance(value, dict) else None
 
 
 _REFUSALS: dict[str, type[NbillingError]] = {
@@ -266,7 +285,7 @@ def _canceled(gateway: Gateway, step: Step) -> Object | None:
 
 
 def _invoice_create(gateway: Gateway, step: Step) -> Object:
-    return gateway.invoice_create(step.op, step.payload["customer"])
+    return gateway.invoice_create(step.op, step.payload["customer"], pending_invoice_items_behavior="include")
 
 
 def _invoice_made(gateway: Gateway, step: Step) -> Object | None:
@@ -275,11 +294,21 @@ def _invoice_made(gateway: Gateway, step: Step) -> Object | None:
 
 
 def _item_create(gateway: Gateway, step: Step) -> Object:
-    """An item joins the invoice that the payload names, else it is pending."""
+    """An item joins the invoice that the payload names, or with ``join`` the newest draft; else it is pending."""
     given = step.payload
-    return gateway.invoice_item_create(
-        step.op, given["customer"], given["amount"], given["currency"], given["description"], given.get("invoice", "")
-    )
+    invoice = given.get("invoice", "")
+    if given.get("join"):
+        drafts = gateway.invoices(customer=given["customer"], status="draft")
+        invoice = next((one["id"] for one in drafts if one["currency"] == given["currency"].lower()), "")
+    try:
+        return gateway.invoice_item_create(
+            step.op, given["customer"], given["amount"], given["currency"], given["description"], invoice
+        )
+    except BadRequest as error:
+        if error.stripe_code == "idempotency_error":
+            # An earlier try of the same key named another draft: whether it made the item has to be looked up.
+            raise Unconfirmed("the customer's draft has changed since the first try") from None
+        raise
 
 
 def _item_made(gateway: Gateway, step: Step) -> Object | None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from decimal import Decimal
 from pathlib import Path
 
 import nbilling
@@ -115,3 +116,24 @@ def test_every_line_is_explained_down_to_its_events(billing: nbilling.Billing, c
     assert "2346 × 0.0001 = 0.2346" in requests["steps"]
     assert found["Storage"]["events"]["ids"] == ["level"]
     assert found["Storage"]["amount"] == "0.10"
+
+
+def test_an_explanation_comes_to_the_amount_of_its_line_in_trials_and_in_periods_that_were_cut_short(
+    billing: nbilling.Billing, clock: HandClock
+) -> None:
+    clock.to("2026-01-01T00:00:00Z")
+    tiers = [{"up_to": "3100", "unit_price": "0.01"}, {"unit_price": "0.001"}]
+    price = {"model": "graduated", "tiers": tiers, "allowance": "none"}
+    billing.catalogue.apply(
+        {"plans": {"tiered": {"price": "10.00", "trial_days": 5, "prices": {"api_requests": price}}}}
+    )
+    billing.plans.upgrade("acme", "tiered")
+    clock.to("2026-01-06T00:00:00Z")
+    billing.usage.track("acme", "api_requests", 2000)
+    clock.to("2026-01-16T00:00:00Z")
+    billing.plans.downgrade("acme", "free", "now")
+    clock.to("2026-02-01T00:00:00Z")
+    for made in billing.invoices.run()["made"]:
+        for line in billing.invoices.explain(made["id"])["lines"]:
+            steps = [Decimal(step.rpartition(" = ")[2].replace(",", "")) for step in line["steps"] if " = " in step]
+            assert abs(sum(steps) - Decimal(line["amount"])) <= Decimal("0.005"), line

@@ -121,6 +121,20 @@ def test_a_percentage_that_is_none_is_refused(draft: tuple[nbilling.Billing, str
     assert billing.invoices.show(invoice)["discounts"] == []
 
 
+@pytest.mark.parametrize("given", [{}, {"percent": "5", "amount": "5"}])
+def test_a_code_is_a_percentage_or_an_amount(billing: nbilling.Billing, given: dict[str, str]) -> None:
+    with pytest.raises(BadInput, match="a percentage or an amount"):
+        billing.discounts.create("NONE", **given)  # type: ignore[arg-type]
+    assert billing.discounts.list() == []
+
+
+@pytest.mark.parametrize("amount", ["0", "-5"])
+def test_an_amount_that_takes_nothing_off_is_refused(billing: nbilling.Billing, amount: str) -> None:
+    with pytest.raises(BadInput, match="takes nothing off"):
+        billing.discounts.create("NONE", amount=amount)
+    assert billing.discounts.list() == []
+
+
 def test_unknown_codes_and_plans_are_not_found(draft: tuple[nbilling.Billing, str]) -> None:
     billing, invoice = draft
     with pytest.raises(NotFound):

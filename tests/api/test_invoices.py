@@ -232,6 +232,58 @@ def test_a_void_invoice_keeps_its_number_and_its_period_is_billed_anew(billing: 
     assert billing.invoices.finalize(second)["number"] == "INV-2026-000002"
 
 
+def test_an_invoice_by_hand_does_not_make_its_period_billed(billing: nbilling.Billing, clock: HandClock) -> None:
+    clock.to("2026-01-01T00:00:00Z")
+    billing.plans.upgrade("acme", "pro")
+    by_hand = billing.invoices.create("acme")
+    billing.invoices.add_line(by_hand, "Set-up", "10.00")
+    billing.invoices.finalize(by_hand)
+    billing.usage.track("acme", "api_requests", 20_000)
+    clock.to("2026-02-02T00:00:00Z")
+    assert billing.invoices.finalize(billing.invoices.generate("acme", "monthly"))["total"] == "29.00"
+    january = billing.invoices.generate("acme", "monthly", on="2026-01-15")
+    assert billing.invoices.finalize(january)["total"] == "30.00"
+
+
+def test_an_invoice_stands_while_a_later_one_charges_what_came_late_to_it(
+    billing: nbilling.Billing, clock: HandClock
+) -> None:
+    clock.to("2026-01-01T00:00:00Z")
+    billing.plans.upgrade("acme", "pro")
+    billing.usage.track("acme", "api_requests", 20_000)
+    clock.to("2026-02-01T00:00:00Z")
+    january = billing.invoices.generate("acme", "monthly", on="2026-01-15")
+    billing.invoices.finalize(january)
+    billing.usage.track("acme", "api_requests", 10_000, at="2026-01-31T00:00:00Z")
+    february = billing.invoices.generate("acme", "monthly")
+    assert billing.invoices.finalize(february)["total"] == "30.00"
+    with pytest.raises(Conflict, match="INV-2026-000002 charges what came late to INV-2026-000001"):
+        billing.invoices.void(january)
+    billing.invoices.void(february)
+    billing.invoices.void(january)
+    again = billing.invoices.generate("acme", "monthly", on="2026-01-15")
+    assert billing.invoices.finalize(again)["total"] == "31.00"
+    assert billing.invoices.finalize(billing.invoices.generate("acme", "monthly"))["total"] == "29.00"
+
+
+def test_a_total_below_zero_is_the_customers_balance(billing: nbilling.Billing) -> None:
+    refund = billing.invoices.create("acme")
+    billing.invoices.add_line(refund, "Outage", "-10.00")
+    assert billing.invoices.finalize(refund)["status"] == "paid"
+    assert billing.credits.balance("acme")["balances"] == {"USD": "10.00"}
+    billing.invoices.void(refund)
+    assert billing.credits.balance("acme")["balances"] == {"USD": "0.00"}
+    again = billing.invoices.create("acme")
+    billing.invoices.add_line(again, "Outage", "-10.00")
+    billing.invoices.finalize(again)
+    billing.plans.upgrade("acme", "pro")
+    paid = billing.invoices.finalize(billing.invoices.generate("acme", "monthly"))
+    assert (paid["applied"], paid["open"]) == ("10.00", "19.00")
+    with pytest.raises(Conflict, match="is spent"):
+        billing.invoices.void(again)
+    assert billing.verify().findings == ()
+
+
 @pytest.mark.parametrize(
     ("call", "error"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,16 @@ def test_inclusive_prices_stay_what_they_are(open_billing: Open) -> None:
     assert (note["net"], note["tax"], note["total"]) == ("24.17", "4.83", "29.00")
 
 
+def test_an_invoice_with_inclusive_prices_adds_up_from_its_lines(open_billing: Open) -> None:
+    billing = open_billing()
+    billing.taxes.add("USt", 19, country="DE", inclusive=True)
+    invoice = pro(billing, "acme", country="DE", locale="de_DE")["id"]
+    billing.invoices.apply_discount_percentage(invoice, "2.5")  # 29.00 less 0.73: 28.27, which contains 4.51
+    text = re.sub(r"<[^>]*>|\s", " ", billing.invoices.html(invoice))
+    assert re.search(r"Zwischensumme\s+29,00\s+Rabatt 2,5 %\s+-0,73", text)
+    assert "28,27" in text
+
+
 def test_a_customer_may_have_rates_of_its_own_or_none(open_billing: Open) -> None:
     billing = open_billing(BILLING_TAX_RATE="19")
     billing.customers.create("special")
@@ -60,10 +71,11 @@ def test_no_rate_anywhere_is_said_and_not_printed(open_billing: Open) -> None:
 
 def test_rates_are_listed_and_taken_out_of_force(open_billing: Open) -> None:
     billing = open_billing()
-    billing.taxes.add("VAT", 20, country="GB")
+    added = billing.taxes.add("VAT", 20, country="GB")
     with pytest.raises(Conflict):
         billing.taxes.add("VAT", 21, country="GB")
     (rate,) = billing.taxes.list()
+    assert rate == added
     invoice = pro(billing, "a", country="GB")
     billing.invoices.finalize(invoice["id"])
     billing.taxes.remove(rate["number"])

@@ -278,7 +278,11 @@ def test_a_paused_subscription_can_be_cancelled(shop: Any) -> None:
     shop.held.pause("acme")
     shop.held.cancel("acme")
     shop.to("2026-02-10T00:00:00Z")
-    assert shop.held.show("acme") | {"id": ""} == shop.held.show("acme") | {"id": "", "plan": "free", "status": "active"}
+    assert shop.held.show("acme") | {"id": ""} == shop.held.show("acme") | {
+        "id": "",
+        "plan": "free",
+        "status": "active",
+    }
     verified(shop)
 
 
@@ -367,3 +371,130 @@ def test_a_reason_is_one_line_of_text(shop: Any, reason: Any) -> None:
     for call in (lambda: shop.held.cancel("acme", "now", reason), lambda: shop.held.pause("acme", reason)):
         with shop.refuses(BadInput):
             call()
+
+
+# --- Fees in advance ------------------------------------------------------------------------------------------------
+
+ADVANCE = """
+[plans.ahead]
+price = "31.00"
+fee = "advance"
+limits = [{ meter = "api_requests", period = "per_month", amount = 100 }]
+[plans.ahead.prices.api_requests]
+model = "per_unit"
+unit_price = "1"
+unit = "request"
+[plans.further]
+price = "62.00"
+fee = "advance"
+"""
+
+
+def lines(world: Any, customer: str = "acme") -> list[list[tuple[str, str]]]:
+    """The lines of every invoice of a run."""
+    made = world.billing.run()["made"]
+    shown = [world.invoices.show(one["id"])["lines"] for one in made if one["customer_id"] == customer]
+    return [[(line["description"], line["amount"]) for line in found] for found in shown]
+
+
+@pytest.fixture
+def ahead(shop: Any) -> Any:
+    shop.billing.catalogue.apply(tomllib.loads(ADVANCE, parse_float=Decimal))
+    return shop
+
+
+def test_a_fee_in_advance_is_billed_at_the_start_and_usage_on_the_next_invoice(ahead: Any) -> None:
+    ahead.plans.upgrade("acme", "ahead")
+    ahead.usage.track("acme", "api_requests", 103)
+    assert lines(ahead) == [[("ahead plan", "31.00")]]
+    assert lines(ahead) == []
+    ahead.usage.track("acme", "api_requests", 4)
+    ahead.to("2026-02-10T00:00:00Z")
+    assert lines(ahead) == [[("ahead plan", "31.00"), ("API requests, 2026-01-10 to 2026-02-09", "7.00")]]
+    ahead.to("2026-05-10T00:00:00Z")
+    assert lines(ahead) == [[("ahead plan", "31.00")]] * 3
+    verified(ahead)
+
+
+def test_a_change_gives_back_what_was_not_used_and_charges_the_rest(ahead: Any) -> None:
+    ahead.plans.upgrade("acme", "ahead")
+    lines(ahead)
+    ahead.to("2026-01-20T12:00:00Z")
+    ahead.plans.upgrade("acme", "further")
+    ahead.to("2026-02-10T00:00:00Z")
+    assert lines(ahead) == [
+        [("further plan", "62.00"), ("ahead plan, not used", "-21.00"), ("further plan, changed", "42.00")]
+    ]
+    ahead.to("2026-03-10T00:00:00Z")
+    assert lines(ahead) == [[("further plan", "62.00")]]
+    verified(ahead)
+
+
+def test_the_last_usage_and_what_was_not_used_come_after_the_end(ahead: Any) -> None:
+    ahead.plans.upgrade("acme", "ahead")
+    ahead.usage.track("acme", "api_requests", 103)
+    lines(ahead)
+    ahead.to("2026-01-20T12:00:00Z")
+    ahead.held.cancel("acme", "now")
+    ahead.to("2026-02-01T00:00:00Z")
+    # 10 of 31 days are used; of the 100 requests that a whole period includes, as many of the same share.
+    assert lines(ahead) == [
+        [("Free plan", "0.00"), ("API requests, 2026-01-10 to 2026-01-19", "70.74"), ("ahead plan, not used", "-21.00")]
+    ]
+    ahead.to("2026-04-01T00:00:00Z")
+    assert lines(ahead) == []
+    verified(ahead)
+
+
+def test_months_late_every_fee_in_advance_and_all_usage_is_billed_once(ahead: Any) -> None:
+    ahead.plans.upgrade("acme", "ahead")
+    ahead.usage.track("acme", "api_requests", 103)
+    ahead.held.cancel("acme")
+    ahead.to("2026-06-15T00:00:00Z")
+    assert lines(ahead) == [
+        [("ahead plan", "31.00")],
+        [("Free plan", "0.00"), ("API requests, 2026-01-10 to 2026-02-09", "3.00")],
+    ]
+    verified(ahead)
+
+
+def test_a_pause_gives_back_the_days_that_it_lasts(ahead: Any) -> None:
+    ahead.plans.upgrade("acme", "ahead")
+    lines(ahead)
+    ahead.to("2026-01-15T12:00:00Z")
+    ahead.held.pause("acme")
+    ahead.to("2026-01-25T12:00:00Z")
+    ahead.held.resume("acme")
+    ahead.to("2026-02-10T00:00:00Z")
+    assert lines(ahead) == [
+        [("ahead plan", "31.00"), ("ahead plan, not used", "-26.00"), ("ahead plan, changed", "16.00")]
+    ]
+    verified(ahead)
+
+
+def test_a_fee_that_was_billed_is_given_back_whole_when_the_plan_is_given_up_that_day(ahead: Any) -> None:
+    ahead.plans.upgrade("acme", "ahead")
+    assert lines(ahead) == [[("ahead plan", "31.00")]]
+    ahead.held.cancel("acme", "now")
+    ahead.to("2026-02-01T00:00:00Z")
+    assert lines(ahead) == [[("Free plan", "0.00"), ("ahead plan, not used", "-31.00")]]
+    ahead.to("2026-04-01T00:00:00Z")
+    assert lines(ahead) == []
+    verified(ahead)
+
+
+def test_from_a_fee_in_advance_to_one_in_arrears_and_back_nothing_is_charged_twice(ahead: Any) -> None:
+    ahead.plans.upgrade("acme", "ahead")
+    found = lines(ahead)
+    ahead.to("2026-01-20T12:00:00Z")
+    ahead.plans.downgrade("acme", "pro", "now")
+    ahead.to("2026-02-20T12:00:00Z")
+    found += lines(ahead)
+    ahead.plans.upgrade("acme", "further")
+    found += lines(ahead)
+    assert found == [
+        [("ahead plan", "31.00")],
+        [("Pro plan", "29.00"), ("ahead plan, not used", "-21.00")],
+        [("further plan", "62.00")],
+    ]
+    verified(ahead)

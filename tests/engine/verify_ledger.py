@@ -18,6 +18,39 @@ ZONES = {
     "kolkata": "Asia/Kolkata",
     "stjohns": "America/St_Johns",
     "lordhowe": "Australia/Lord_Howe",
+    "teamco": "America/New_York",
+    "weekly": "Pacific/Auckland",
+}
+CATALOGUE: dict[str, Any] = {
+    "team": {
+        "name": "Team",
+        "price": "9.00",
+        "per_seat": True,
+        "trial_days": 5,
+        "limits": [
+            {"meter": "api_requests", "period": "per_month", "amount": 100, "per_seat": True, "mode": "soft"},
+            {"meter": "calls", "period": "per_period", "amount": 2, "threshold": 70},
+        ],
+        "prices": {
+            "api_requests": {
+                "model": "graduated",
+                "tiers": [{"up_to": "500", "unit_price": "0.01"}, {"unit_price": "0.005", "flat_amount": "1"}],
+                "unit": "request",
+            },
+            "seats": {"model": "per_unit", "unit_price": "1.50", "unit": "person", "allowance": "none"},
+            "tokens": {"model": "package", "package_size": "10", "package_price": "0.35", "per": "1000"},
+        },
+    },
+    "sprint": {
+        "name": "Sprint",
+        "price": "4.99",
+        "interval": "week",
+        "proration": "none",
+        "limits": [{"meter": "compute", "period": "per_period", "amount": "unlimited"}],
+        "prices": {
+            "bandwidth": {"model": "volume", "tiers": [{"unit_price": "0.07"}], "per": str(2**30), "unit": "GB"}
+        },
+    },
 }
 SETTINGS = {"BILLING_TAX_RATE": "19", "BILLING_TAX_LABEL": "VAT", "BILLING_COMPANY_COUNTRY": "DE"}
 
@@ -49,7 +82,7 @@ class World:
         self.billing.close()
 
     def everything(self) -> None:
-        """Four months of five customers."""
+        """Four months of seven customers."""
         self.accounts()
         self.january()
         self.february()
@@ -83,6 +116,9 @@ class World:
         self.clock.to("2026-01-05T06:00:00Z")
         self.billing.plans.upgrade("stjohns", "pro")
         self.billing.plans.upgrade("lordhowe", plan)
+        self.billing.catalogue.apply({"plans": CATALOGUE})
+        self.billing.plans.upgrade("teamco", "team")
+        self.billing.plans.upgrade("weekly", "sprint")
 
     def traffic(self, since: str, days: int, count: int) -> None:
         """Usage of all meters, in no order, some of it with ids of every kind."""
@@ -134,6 +170,7 @@ class World:
             self.clock.at += 7 * MINUTE
             usage.track("kolkata", "api_requests", 3 + number, id=f"plain {number}")
             usage.track("acme", "seats", metadata={"value": number % 4})
+        self.billing.subscriptions.set_quantity("teamco", 3)
         self.billing.quota.reset("kolkata", "daily")
         usage.track("kolkata", "api_requests", 5)
         usage.track("kolkata", "peak", 900, dimension="a")
@@ -159,6 +196,7 @@ class World:
         usage.track("kolkata", "seats", metadata={"value": "on the day"})
         self.billing.plans.upgrade("kolkata", "pro")
         self.billing.plans.downgrade("acme", "pro", "at_period_end")
+        self.billing.subscriptions.set_quantity("teamco", 2)
         self.clock.to("2026-01-31T23:30:00Z")
         self.traffic("2026-01-21T00:00:00Z", 10, 70)
 
@@ -191,7 +229,13 @@ class World:
         invoices.finalize(once)
         for customer, on in (("kolkata", "2026-01-05"), ("lordhowe", "2026-01-20")):
             invoices.finalize(self.bill(customer, on))
+        self.billing.subscriptions.pause("teamco", "holidays")
+        self.billing.subscriptions.cancel("lordhowe")
         self.clock.to("2026-02-20T10:00:00Z")
+        self.billing.subscriptions.resume("teamco")
+        self.billing.catalogue.apply({"plans": {"team": CATALOGUE["team"] | {"price": "10.00"}}})
+        self.billing.catalogue.move("team")
+        self.billing.plans.upgrade("weekly", "pro")
         self.traffic("2026-01-03T00:00:00Z", 28, 60)  # late
         self.traffic("2026-02-06T00:00:00Z", 14, 50)
         self.billing.plans.downgrade("stjohns", "free", "now")

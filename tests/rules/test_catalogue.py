@@ -132,10 +132,18 @@ limits = st.builds(
     per_seat=st.booleans(),
 )
 models = st.sampled_from(
-    [PerUnit("0.001"), Flat("5"), Graduated([Tier("10", "1"), Tier("20.5", "0.5", "3"), Tier(None, "0.25")], per="1024")]
+    [
+        PerUnit("0.001"),
+        Flat("5"),
+        Graduated([Tier("10", "1"), Tier("20.5", "0.5", "3"), Tier(None, "0.25")], per="1024"),
+    ]
 )
 prices = st.builds(
-    PriceSpec, meter=names, model=models, unit=st.sampled_from(["GB", "unit"]), allowance=st.sampled_from(["limit", "none"])
+    PriceSpec,
+    meter=names,
+    model=models,
+    unit=st.sampled_from(["GB", "unit"]),
+    allowance=st.sampled_from(["limit", "none"]),
 )
 plans = st.builds(
     PlanSpec,

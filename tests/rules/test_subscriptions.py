@@ -50,7 +50,8 @@ def test_nothing_happens_to_what_is_cancelled_and_everything_else_can_be() -> No
 @pytest.mark.parametrize(
     "status,event",
     [("paused", "change_plan"), ("paused", "change_quantity"), ("trialing", "pause"), ("paused", "pause"),
-     ("active", "resume"), ("canceled", "cancel"), ("canceled", "keep"), ("trialing", "overdue"), ("active", "settled")],
+     ("active", "resume"), ("canceled", "cancel"), ("canceled", "keep"), ("trialing", "overdue"),
+     ("active", "settled")],
 )  # fmt: skip
 def test_what_the_table_does_not_list_is_refused_with_what_to_do(status: str, event: str) -> None:
     with pytest.raises(Conflict, match=status) as caught:
@@ -147,7 +148,8 @@ def test_periods_follow_one_another_without_gap_from_the_first_day_on(
         assert first < end == following
     for first, end in spans:
         whole = found.whole(first)
-        assert whole[0] <= first and end <= whole[1]
+        assert whole[0] <= first
+        assert end <= whole[1]
         assert found.period(end - 1) == (first, end)
     if anchor and interval.months:
         for first, _ in spans[1:]:

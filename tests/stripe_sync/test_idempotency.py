@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nbilling.stripe_sync.failures import BadRequest, Declined, Rejected, TryAgain, Unconfirmed
+from nbilling.stripe_sync.failures import BadRequest, Declined, Missing, TryAgain, Unconfirmed
 from nbilling.stripe_sync.gateway import Operation
 from nbilling.stripe_sync.offline.faults import Fault, in_turn
 
@@ -65,10 +65,10 @@ def test_an_error_about_an_object_is_kept_and_one_about_a_parameter_is_not(offli
 
     g, client = offline.gateway, offline.client()
     for _ in range(2):
-        with pytest.raises(Rejected):
+        with pytest.raises(Missing):
             g.subscription_create(OP, "cus_test_1", "price_unknown")
     # The customer has a card now; the answer stays.
-    with pytest.raises(Rejected, match="No such price"):
+    with pytest.raises(Missing, match="No such price"):
         g.subscription_create(OP, "cus_test_1", "price_unknown")
     with pytest.raises(stripe.InvalidRequestError):
         client.customers.create({"balance": "x"}, {"idempotency_key": "other"})

@@ -73,7 +73,8 @@ def test_the_calls_of_the_contract_go_through_in_their_order(sent: Sent) -> None
     for _ in range(2):
         assert sent.now("invoice_finalize", invoice=draft)["status"] == "open"
     for _ in range(2):
-        assert sent.now("invoice_pay", invoice=draft)["amount_paid"] == 1000
+        # The item, and what waited: the proration of the change of price.
+        assert sent.now("invoice_pay", invoice=draft)["amount_paid"] == 28000
     assert sent.offline.events().count("payment_intent.succeeded") == 2  # the subscription's first invoice, and this
     for _ in range(2):
         assert sent.now("subscription_cancel", subscription=subscription, when="now")["status"] == "canceled"
@@ -87,7 +88,7 @@ def test_a_no_is_an_answer_and_holds_nothing_up(sent: Sent) -> None:
     with pytest.raises(Declined) as declined:
         sent.now("payment_method_attach", customer="cus_test_1", method="pm_card_visa_chargeDeclined")
     assert declined.value.stripe_code == "generic_decline"
-    with pytest.raises(Rejected):
+    with pytest.raises(Missing):
         sent.now("subscription_create", customer="cus_test_1", price="price_unknown")
     customer = sent.offline.payer()
     subscription = sent.now("subscription_create", customer=customer, price="price_pro_monthly")["id"]

@@ -186,5 +186,5 @@ def test_a_subscription_ends_with_its_period_or_at_once(offline: Any) -> None:
 
 
 def test_an_unknown_price_is_refused(offline: Any) -> None:
-    with pytest.raises(Rejected, match="No such price"):
+    with pytest.raises(Missing, match="No such price"):
         offline.gateway.subscription_create(offline.op(), offline.payer(), "price_unknown")
