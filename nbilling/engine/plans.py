@@ -19,7 +19,7 @@ from nbilling.rules.plans import compare, monthly_price
 from nbilling.rules.quota import UNLIMITED
 from nbilling.rules.subscriptions import after
 from nbilling.rules.usage import base_amount, unit_amount
-from nbilling.store import plans, subscriptions
+from nbilling.store import customers, plans, subscriptions
 from nbilling.store.plans import PlanLimitRow, PlanRow
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ class Plans:
             if plan.plan_id == current.plan_id:
                 return
             _check_direction(current, plan, up)
+            _check_currency(plan, customers.profile(db, row.id)["currency"])
             if not held.is_default:
                 after(held.status, "cancel" if plan.plan_id == DEFAULT_PLAN else "change_plan")
             if when == "now":
@@ -176,6 +177,14 @@ def _found(plan: PlanRow | None, plan_id: str) -> PlanRow:
     if plan is None:
         raise NotFound(f"there is no plan {plan_id!r:.80}", hint="nbilling plan list shows them")
     return plan
+
+
+def _check_currency(plan: PlanRow, wanted: str) -> None:
+    if plan.price_minor and wanted and wanted != plan.currency:
+        raise Conflict(
+            f"{plan.plan_id} is priced in {plan.currency}, this customer is billed in {wanted}",
+            hint="a customer keeps its currency; make a plan in it",
+        )
 
 
 def _check_direction(current: PlanRow, plan: PlanRow, up: bool) -> None:

@@ -61,7 +61,7 @@ class SampleOptions(NamedTuple):
     """Whom to bill for which server zones of nginx's status, and what to count.
 
     ``zone_map`` (zone to customer), or ``customer`` with the one ``zone`` that is theirs; without ``zone`` all are.
-    ``meters``: a total of the zone (``requests``, ``responses.2xx``) to the counter meter that it feeds. ``source``: the
+    ``meters``: a zone total (``requests``, ``responses.2xx``) to the counter meter that it feeds. ``source``: the
     server, where there are several: their totals must not be mixed. ``strict``: nothing is imported where one sample is
     bad.
     """

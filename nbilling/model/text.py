@@ -101,7 +101,7 @@ def email(value: object) -> str:
 
 
 def json_object(text: object, what: str, *, hint: str, limit: int = 65_536) -> dict[str, Any]:
-    """A JSON object from text, its numbers exact (``int`` or ``Decimal``). BadInput for a key that comes twice, NaN, what
+    """A JSON object, its numbers exact (``int`` or ``Decimal``). BadInput for a key that comes twice, NaN, what
     is too deep, too long or no object."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

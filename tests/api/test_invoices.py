@@ -370,3 +370,10 @@ def test_two_processes_that_ask_at_once_get_one_invoice(billing: nbilling.Billin
         assert len(found) == 1
         numbers = list(pool.map(lambda _: billing.invoices.finalize(next(iter(found)))["number"], range(32)))
     assert set(numbers) == {"INV-2026-000001"}
+
+
+def test_a_customer_keeps_its_currency(billing: nbilling.Billing) -> None:
+    billing.customers.create("acme", currency="EUR")
+    with pytest.raises(Conflict, match="EUR"):
+        billing.plans.upgrade("acme", "pro")
+    assert billing.plans.get_current("acme")["id"] == "free"

@@ -60,10 +60,9 @@ def test_frequent_commands_load_nothing_heavy(
 def test_the_short_way_and_the_ordinary_one_answer_alike(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
+    import nbilling
     from nbilling.cli import fast
     from nbilling.cli.start import main
-
-    import nbilling
 
     monkeypatch.setenv("NBILLING_DB", str(tmp_path / "billing.db"))
     nbilling.init()
