@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench import by_hand, ledgers
 from bench.harness import Figure, Options, Outcome, Ratio, Result, Variant, cost_ratio, interleave, per_item, rate_ratio
-from bench.ingest import BATCH, random_uuids
+from bench.ingest import BATCH, peak_memory, random_uuids
 from bench.stream import DESCRIPTION, Stream
 
 BUILD_BATCH = 50_000
@@ -41,6 +41,11 @@ def run(options: Options) -> list[Result]:
     figures = interleave(variants, options, prepare)
     for feed in feeds:
         feed.close()
+    for size in options.sizes:
+        copy = ledgers.copy(_ledger(options, size), options.directory / "growth-memory.db")
+        peak = peak_memory(copy, options.events, options.customers, size)
+        facts[f"MiB at most, of a process that imports {options.events:,} events at {label(size)}"] = peak
+        ledgers.remove(copy)
     result = Result(
         "growth",
         "Bulk import as the file grows",

@@ -7,6 +7,7 @@ import random
 import sqlite3
 import uuid
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import nbilling
 from bench import by_hand, ledgers
@@ -173,14 +174,20 @@ def run(options: Options) -> list[Result]:
 
 
 def _memory(options: Options, counts: Sequence[int]) -> dict[str, float]:
-    """Peak memory of a process that imports so many events from a generator."""
-    found = {}
-    for count in counts:
-        path = ledgers.make(options.directory / "memory.db", options.customers)
-        process = child("-m", "bench.worker", "memory", str(path), str(count), str(options.customers))
-        try:
-            output, _ = process.communicate()
-        finally:
-            end(process)
-        found[f"MiB at most, of a process that imports {count:,} events"] = int(output) / 2**20
-    return found
+    path = options.directory / "memory.db"
+    return {
+        f"MiB at most, of a process that imports {count:,} events": peak_memory(
+            ledgers.make(path, options.customers), count, options.customers
+        )
+        for count in counts
+    }
+
+
+def peak_memory(path: Path, count: int, customers: int, first: int = 0) -> float:
+    """MiB that a process held at most while it imported so many events from a generator into a ledger of ``first``."""
+    process = child("-m", "bench.worker", "memory", str(path), str(count), str(customers), str(first))
+    try:
+        output, _ = process.communicate()
+    finally:
+        end(process)
+    return int(output) / 2**20

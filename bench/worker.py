@@ -21,9 +21,10 @@ from bench.stream import METADATA, Stream, customer
 Call = Callable[[int], object]
 
 
-def memory(path: str, count: str, customers: str) -> None:
-    """Imports events as they are made, and prints the most bytes that the process ever held."""
-    stream = Stream(int(customers))
+def memory(path: str, count: str, customers: str, first: str) -> None:
+    """Imports events as they are made, behind ``first`` that are there, and prints the most bytes that the process ever
+    held."""
+    stream = Stream(int(customers), first=int(first))
     with ledgers.opened(path) as billing:
         billing.usage.track_many(islice(iter(lambda: stream.take(1)[0], None), int(count)))
     print(_peak_memory())

@@ -49,8 +49,9 @@ class BillingRun:
         """Finalises an invoice for every period that ended ``invoice_grace_days`` ago or earlier.
 
         A bought subscription is billed for every period since its start, also those nobody looked at; the free default
-        only for months with usage. ``dry_run``: the same, rolled back. ``progress`` is told customers done and in all.
-        Returns ``{customers, invoices, totals, made}``; ``totals`` by currency.
+        only for months with usage. What was subscribed at Stripe is billed there, and by nobody else. ``dry_run``: the
+        same, rolled back. ``progress`` is told customers done and in all. Returns ``{customers, invoices, totals,
+        made}``; ``totals`` by currency.
         """
         db = self._core.read()
         if customer_id is not None:

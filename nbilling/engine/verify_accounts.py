@@ -80,8 +80,8 @@ class AccountsCheck:
         if row.status == "trialing" and not row.trial_end_day:
             self._context.wrong(table, f"{key}, trial", "an end, while it is trialing", "none")
         if row.status != "canceled" and bool(row.paused_plan) != (row.status == "paused"):
-            found = f"{row.status}, {plan.plan_id if row.paused_plan else 'nothing'}"
-            self._context.wrong(table, f"{key}, paused plan", "one while it is paused, else none", found)
+            kept = f"{row.status}, {plan.plan_id if row.paused_plan else 'nothing'}"
+            self._context.wrong(table, f"{key}, paused plan", "one while it is paused, else none", kept)
 
     def _phases(self, key: str, row: SubscriptionRow) -> None:
         """They are in order from the subscription's first day on, and the last one is what it is now."""
@@ -115,6 +115,7 @@ class AccountsCheck:
 
     def _periods(self, name: str, zone: str, held: list[SubscriptionRow], periods: list[tuple[PeriodRow, int]]) -> None:
         context = self._context
+        advance = {row.id for row in held if row.fee_timing == "advance"}
         before: PeriodRow | None = None
         for row, late in periods:
             key = f"{name}, {period_name(row)}"
@@ -122,8 +123,8 @@ class AccountsCheck:
                 before = row
                 continue
             context.counted("periods")
-            if late not in (0, 1):
-                context.wrong("periods", f"{key}, late", "0 or 1", late)
+            if late not in (0, 1) or (not late and row.subscription in advance):
+                context.wrong("periods", f"{key}, late", "0 or 1, and 1 where the fee is in advance", late)
             if before is not None and before.end_day > row.start_day:
                 context.wrong("periods", key, f"a start after {period_name(before)}", date(row.start_day))
             before = row
@@ -164,18 +165,12 @@ class AccountsCheck:
     def _present(
         self, name: str, present: int, held: list[SubscriptionRow], periods: list[tuple[PeriodRow, int]]
     ) -> None:
-        """The present period is one of the customer's last two (an event may run ahead by an hour), and the limits in
-        force are those of its subscription's plan."""
-        context = self._context
-        rows = [row for row, _ in periods]
-        place = next((place for place, row in enumerate(rows) if row.id == present), None)
-        if place is None or place < len(rows) - 2:
-            found = period_name(rows[place]) if place is not None else f"number {present}, not its own"
-            expected = f"{period_name(rows[-1])}, or the one before" if rows else "a period"
-            context.wrong("customers", f"{name}, present period", expected, found)
-            return
-        owner = next((row for row in held if row.id == rows[place].subscription), None)
-        if owner is not None:
+        """The present period is one of the customer's, and the limits in force are those of its subscription."""
+        period = next((row for row, _ in periods if row.id == present), None)
+        owner = next((row for row in held if period is not None and row.id == period.subscription), None)
+        if period is None:
+            self._context.wrong("customers", f"{name}, present period", "one of its own", f"number {present}")
+        elif owner is not None:
             self._limits(name, owner)
 
     def _limits(self, name: str, owner: SubscriptionRow) -> None:

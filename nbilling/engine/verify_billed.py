@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from nbilling.engine.verify_context import Context, period_name, span
-from nbilling.engine.verify_lines import Span
+from nbilling.engine.verify_lines import LinesCheck, Span, span_of
 from nbilling.engine.verify_plans import PlanBook
 from nbilling.model.clock import HOUR
 from nbilling.model.periods import day_start, local_day
@@ -41,10 +41,11 @@ class _Stretch(NamedTuple):
 class BilledCheck:
     """Invoice by invoice. Where nothing was recorded later the rollups say what was used, else the events do."""
 
-    def __init__(self, context: Context, book: PlanBook) -> None:
+    def __init__(self, context: Context, book: PlanBook, lines: LinesCheck) -> None:
         self._context = context
         self._db = context.db
         self._book = book
+        self._lines = lines
 
     def check(
         self, key: str, invoice: InvoiceRow, held: SubscriptionRow, lines: list[LineRow], parts: list[Span]
@@ -105,10 +106,12 @@ class BilledCheck:
         with self._context.unit("invoice_lines", name):
             found = billing_store.period(self._db, line.period)
             held = billing_store.subscription(self._db, found[0].subscription) if found else None
-            if held is None:
+            if found is None or held is None:
                 return  # named where the line was rated again
             stretch = self._stretch(invoice, held, line.start_day, line.end_day)
-            if line.meter in self._context.gauges:
+            if span_of(line) not in self._lines.late_parts(invoice, held, found[0]):
+                right: Used = {}  # a change of plan has made other parts, and what was charged is given back
+            elif line.meter in self._context.gauges:
                 right, _ = self._levels(stretch, invoice)
             else:
                 right, _ = self._from_events(stretch, invoice.through_seq)

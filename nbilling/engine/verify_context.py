@@ -10,7 +10,6 @@ from nbilling.model.clock import HOUR, format_time
 from nbilling.model.periods import day_start, local_day, to_date
 from nbilling.model.verification import Finding, VerifyProgress
 from nbilling.store import subscriptions, usage
-from nbilling.store import verify as store
 from nbilling.store import verify_billing as billing_store
 from nbilling.store.subscriptions import PeriodRow
 
@@ -189,8 +188,3 @@ def _text(value: object) -> str:
 
 
 NO_ROW = "no row"
-
-
-def events_of(context: Context, customer: int, start_at: int, end_at: int) -> Iterator[store.Single]:
-    """A customer's events of the hours that a span touches."""
-    return store.events_of(context.db, customer, start_at // HOUR, -(-end_at // HOUR), context.counters)

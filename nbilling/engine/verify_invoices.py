@@ -44,7 +44,7 @@ class InvoicesCheck:
         self._standing: dict[str, tuple[int, int]] = {}
         self._through: list[tuple[int, int, str]] = []
         self._lines = LinesCheck(context, book, self._standing)
-        self._billed = BilledCheck(context, book)
+        self._billed = BilledCheck(context, book, self._lines)
         self._credits = CreditsCheck(context)
         self._last_seq = 0
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from nbilling.engine.prices import price_model
 from nbilling.engine.verify_context import Context, span
 from nbilling.engine.verify_plans import PlanBook
-from nbilling.model.money import round_half_away
 from nbilling.rules.invoices import Line, Metered, Part, charges
 from nbilling.store import quota
 from nbilling.store import verify_billing as billing_store
@@ -60,7 +59,7 @@ class LinesCheck:
         A finding where the fees are not of these parts. Of a change in the very instant of finalising it is not
         known which came first.
         """
-        fees = [_span(line) for line in lines if line.kind == "fee"]
+        fees = [span_of(line) for line in lines if line.kind == "fee"]
         phases = billing_store.phases_of(self._db, held.id)
         known: list[Span] = []
         for last in (invoice.finalized_at, invoice.finalized_at - 1):
@@ -72,9 +71,9 @@ class LinesCheck:
         else:
             self._context.wrong("invoice_lines", f"{key}, fees", self._shown(known), self._shown(fees))
         for position, line in enumerate(lines, 1):
-            if line.kind == "usage" and _span(line) not in known:
+            if line.kind == "usage" and span_of(line) not in known:
                 name = f"{key}, line {position}, part"
-                self._context.wrong("invoice_lines", name, self._shown(known), self._shown([_span(line)]))
+                self._context.wrong("invoice_lines", name, self._shown(known), self._shown([span_of(line)]))
         return known
 
     def _parts(self, phases: list[billing_store.Phase], start: int, end: int) -> list[Span]:
@@ -111,14 +110,16 @@ class LinesCheck:
                 context.wrong("invoice_lines", f"{name}, period", "an earlier one of the customer", line.period)
                 return
             held = billing_store.subscription(self._db, period[0].subscription) or held
-            self._late_part(name, invoice, held, period[0], line)
+            known = self.late_parts(invoice, held, period[0])
+            if span_of(line) not in [*known, *map(span_of, self._billed_before(invoice, line))]:
+                context.wrong("invoice_lines", f"{name}, part", self._shown(known), self._shown([span_of(line)]))
         elif line.kind == "fee_change":
-            self._fee_change(name, line)
+            self._fee_change(name, invoice, line)
             return
         elif not context.equal("invoice_lines", f"{name}, period", invoice.period, line.period):
             return
         if not own_limit and line.kind != "fee":
-            self._allowance(name, held, line)
+            self._allowance(name, invoice, held, line)
         self.unsure += int(own_limit and line.kind != "fee")
         context.equal(
             "invoice_lines", f"{name}, currency of its plan", invoice.currency, self._book.plan(line.plan).currency
@@ -140,32 +141,60 @@ class LinesCheck:
             context.equal("invoice_lines", f"{name}, unit", rated.unit, line.unit)
             context.equal("invoice_lines", f"{name}, unit_price", _number(rated.unit_price), _number(line.unit_price))
 
-    def _fee_change(self, name: str, line: LineRow) -> None:
-        """The difference of two fees that were rounded each, so a minor unit from what its quantity costs at most."""
-        exact = self._book.plan(line.plan).price_minor * Fraction(line.quantity)
-        if abs(exact - line.amount_minor) > 1:
-            right = f"{round_half_away(exact)}, or one beside it"
-            self._context.wrong("invoice_lines", f"{name}, amount_minor", right, line.amount_minor)
+    def _fee_change(self, name: str, invoice: InvoiceRow, line: LineRow) -> None:
+        """The fee of a part as it was when the invoice was finalised, less what its invoices said before: nothing is
+        left of a part that there is no more, or of a subscription that was given up on its first day."""
+        fee: Line | None = None
+        found = billing_store.period(self._db, line.period)
+        held = billing_store.subscription(self._db, found[0].subscription) if found else None
+        if found is not None and held is not None and line.period != invoice.period:
+            parts = self.late_parts(invoice, held, found[0])
+            kept = [part for part in parts if (part.start_day, part.plan, part.seats) == _fee_key(line)]
+            if kept:
+                there = line._replace(end_day=kept[0].end_day)
+                self._context.equal("invoice_lines", f"{name}, end_day", there.end_day, line.end_day)
+                fee = self._charged(invoice, held, there, ())[0]
+                if len(parts) > 1 and not fee.amount_minor:
+                    fee = None
+        before = [
+            earlier
+            for earlier in self._stood_before(invoice, billing_store.fees_of(self._db, line.period))
+            if _fee_key(earlier) == _fee_key(line)
+        ]
+        quantity = sum((Fraction(earlier.quantity) for earlier in before), Fraction(0))
+        amount = sum(earlier.amount_minor for earlier in before)
+        equal = self._context.equal
+        equal("invoice_lines", f"{name}, amount_minor", (fee.amount_minor if fee else 0) - amount, line.amount_minor)
+        right = (fee.quantity if fee else Fraction(0)) - quantity
+        equal("invoice_lines", f"{name}, quantity", right, Fraction(line.quantity))
 
-    def _late_part(
-        self, name: str, invoice: InvoiceRow, held: SubscriptionRow, period: PeriodRow, line: LineRow
-    ) -> None:
-        """What came later is of a part of its period, or is given back of a part that was billed before."""
-        phases = [phase for phase in billing_store.phases_of(self._db, held.id)
-                  if phase.changed_at <= invoice.finalized_at]  # fmt: skip
-        known = self._parts(phases, period.start_day, period.end_day)
-        if _span(line) not in [*known, *map(_span, self._billed_before(invoice, line))]:
-            self._context.wrong("invoice_lines", f"{name}, part", self._shown(known), self._shown([_span(line)]))
+    def late_parts(self, invoice: InvoiceRow, held: SubscriptionRow, period: PeriodRow) -> list[Span]:
+        """The parts of an earlier period as they were when an invoice was finalised."""
+        phases = [
+            phase for phase in billing_store.phases_of(self._db, held.id) if phase.changed_at <= invoice.finalized_at
+        ]
+        return self._parts(phases, period.start_day, period.end_day)
 
-    def _share(self, held: SubscriptionRow, line: LineRow) -> Fraction:
+    def _share(self, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow) -> Fraction:
         if self._book.plan(line.plan).proration == "none":
             return Fraction(1)
-        start, end = self._book.full_span(held, line.start_day)
+        start, end = self._whole(invoice, held, line)
         return Fraction(line.end_day - line.start_day, end - start)
+
+    def _whole(self, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow) -> tuple[int, int]:
+        """The whole period that a line is a share of. A trial is a period of its own, and a change of plan may give it
+        another end later: then it is as long as the invoice says."""
+        if (
+            held.trial_end_day > held.start_day
+            and invoice.start_day == held.start_day
+            and line.period == invoice.period
+        ):
+            return invoice.start_day, invoice.end_day
+        return self._book.fullspan_of(held, line.start_day)
 
     def _rated(self, name: str, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow) -> Line | None:
         """The line as the rules make it from what it says of usage and allowance; None after a finding."""
-        plan, share = self._book.plan(line.plan), self._share(held, line)
+        share = self._share(invoice, held, line)
         metered: tuple[Metered, ...] = ()
         if line.kind != "fee":
             meter = self._context.meters[line.meter]
@@ -188,18 +217,8 @@ class LinesCheck:
                     allowance=price.allowance if price else "limit",
                 ),
             )
-        part = Part(
-            plan=plan.id,
-            plan_name=plan.name,
-            price_minor=0 if line.start_day < held.trial_end_day else plan.price_minor,
-            interval=plan.interval_unit,
-            start_day=line.start_day,
-            end_day=line.end_day,
-            share=share,
-            metered=metered,
-            seats=line.seats,
-        )
-        lines = [rated for rated in charges([part], invoice.currency) if (rated.kind == "fee") == (line.kind == "fee")]
+        charged = self._charged(invoice, held, line, metered)
+        lines = [rated for rated in charged if (rated.kind == "fee") == (line.kind == "fee")]
         if lines:
             return lines[0]
         if line.kind == "late_usage":  # corrected to nothing
@@ -207,20 +226,42 @@ class LinesCheck:
         self._context.wrong("invoice_lines", f"{name}, usage", "usage", line.usage)
         return None
 
-    def _allowance(self, name: str, held: SubscriptionRow, line: LineRow) -> None:
+    def _charged(
+        self, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow, metered: tuple[Metered, ...]
+    ) -> list[Line]:
+        """The fee of a line's part, and what was metered in it, as the rules charge them."""
+        plan = self._book.plan(line.plan)
+        part = Part(
+            plan=plan.id,
+            plan_name=plan.name,
+            price_minor=0 if line.start_day < held.trial_end_day else plan.price_minor,
+            interval=plan.interval_unit,
+            start_day=line.start_day,
+            end_day=line.end_day,
+            share=self._share(invoice, held, line),
+            metered=metered,
+            seats=line.seats,
+        )
+        return charges([part], invoice.currency)
+
+    def _allowance(self, name: str, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow) -> None:
         """Without limits of its own a customer has its plan's."""
         price = self._book.prices(line.plan).get(line.meter)
         limit = self._book.included(line.plan, held, line.seats).get(line.meter)
-        right = None if limit is None else limit * self._share(held, line)
+        right = None if limit is None else limit * self._share(invoice, held, line)
         if price is not None and price.allowance == "none":
             right = Fraction(0)
         found = Fraction(line.included) if line.included else None
         self._context.equal("invoice_lines", f"{name}, included", right, found)
 
     def _billed_before(self, invoice: InvoiceRow, line: LineRow) -> list[LineRow]:
-        """What the invoices that stood when this one was finalised said of the same part of the period."""
-        now = self._standing.get(invoice.invoice_id, (0, 0))[0]
+        """What was said before of the same part of the period."""
         found = billing_store.lines_of_series(self._db, line.period, line.meter, line.plan, line.start_day)
+        return self._stood_before(invoice, found)
+
+    def _stood_before(self, invoice: InvoiceRow, found: list[tuple[str, LineRow]]) -> list[LineRow]:
+        """The lines of invoices that stood when this one was finalised."""
+        now = self._standing.get(invoice.invoice_id, (0, 0))[0]
         return [
             earlier
             for invoice_id, earlier in found
@@ -228,7 +269,12 @@ class LinesCheck:
         ]
 
 
-def _span(line: LineRow) -> Span:
+def _fee_key(line: LineRow) -> tuple[int, int, int]:
+    return line.start_day, line.plan, line.seats
+
+
+def span_of(line: LineRow) -> Span:
+    """The part that a line is of."""
     return Span(line.start_day, line.end_day, line.plan, line.seats)
 
 

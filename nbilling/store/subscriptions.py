@@ -342,6 +342,7 @@ def late_periods(db: sqlite3.Connection, customer: int, before_day: int) -> list
 _BILLABLE = """NOT EXISTS (SELECT 1 FROM invoice_records i
   WHERE i.period = p.id AND i.subscription = p.subscription AND i.reason = 'period'
   AND i.status NOT IN ('draft', 'void'))
+AND EXISTS (SELECT 1 FROM subscription_records s WHERE s.id = p.subscription AND s.stripe_subscription_id = '')
 AND (EXISTS (SELECT 1 FROM subscription_records s WHERE s.id = p.subscription AND s.is_default = 0)
   OR EXISTS (SELECT 1 FROM subscription_records s WHERE s.customer = p.customer AND s.end_day = p.start_day
     AND s.fee_timing = 'advance')

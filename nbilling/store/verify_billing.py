@@ -154,6 +154,16 @@ def lines_of_series(
     return [(row[0], LineRow(*row[1:])) for row in rows]
 
 
+def fees_of(db: sqlite3.Connection, period: int) -> list[tuple[str, LineRow]]:
+    """``(invoice_id, line)`` of all fees of a period and their changes, drafts left out."""
+    rows = db.execute(
+        f"""SELECT i.invoice_id, {_LINE} FROM invoice_lines l JOIN invoice_records i ON i.id = l.invoice
+        WHERE l.period = ? AND l.kind IN ('fee', 'fee_change') AND i.status <> 'draft'""",
+        (period,),
+    ).fetchall()
+    return [(row[0], LineRow(*row[1:])) for row in rows]
+
+
 def numbers(db: sqlite3.Connection) -> Iterator[tuple[str, str]]:
     """``(number, id)`` of every numbered invoice and credit note."""
     return db.execute(

@@ -137,3 +137,17 @@ def test_an_explanation_comes_to_the_amount_of_its_line_in_trials_and_in_periods
         for line in billing.invoices.explain(made["id"])["lines"]:
             steps = [Decimal(step.rpartition(" = ")[2].replace(",", "")) for step in line["steps"] if " = " in step]
             assert abs(sum(steps) - Decimal(line["amount"])) <= Decimal("0.005"), line
+
+
+def test_a_subscription_made_at_stripe_is_billed_there_and_not_here_too(tmp_path: Path) -> None:
+    clock = HandClock("2026-01-10T12:00:00Z")
+    nbilling.init(tmp_path / "billing.db")
+    with nbilling.open(tmp_path / "billing.db", clock=clock, config=nbilling.Config({})) as billing:
+        billing.stripe.init("sk_test_PLACEHOLDER")
+        customer = billing.stripe.customer_create("jane@acme.example", "Jane")
+        billing.stripe.payment_method_attach(customer, "pm_card_visa")
+        billing.stripe.subscription_create(customer, "price_pro_monthly")
+        billing.plans.upgrade("other", "pro")
+        clock.to("2026-03-15T00:00:00Z")
+        made = billing.invoices.run()["made"]
+    assert [invoice["customer_id"] for invoice in made] == ["other", "other"]

@@ -113,7 +113,7 @@ HOW: dict[str, Any] = {
     "windows.opened_seq": lambda value, chance: value + 10_000,
     "windows.scope": lambda value, chance: {"quota_day": "usage_month"}.get(value, "quota_day"),
     "customers.zone": lambda value, chance: chance.choice(("Asia/Tokyo", "America/Lima", "Mars/Olympus")),
-    "customers.period": lambda value, chance: chance.choice((0, value + 1, value - 1)),
+    "customers.period": lambda value, chance: chance.choice((0, value + 10_000)),
     "periods.late": lambda value, chance: 0,
 }
 
