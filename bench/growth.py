@@ -212,6 +212,6 @@ def _fill_seed(db: sqlite3.Connection, size: int, customers: int) -> None:
             substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6))),
           printf('customer-%06d', abs(random() % ?2)), 'api_requests', 1,
           '{"duration":0,"endpoint":"/graphql","method":"POST","status":200}',
-          strftime('%Y-%m-%dT%H:%M:%f', 1768003200 + i / 50, 'unixepoch') || '+00:00' FROM n""",
+          strftime('%Y-%m-%dT%H:%M:%f', 1767830400 + i / 20, 'unixepoch') || '+00:00' FROM n""",
         (size, customers),
     )

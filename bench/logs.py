@@ -62,7 +62,7 @@ def run(options: Options) -> list[Result]:
             "Import of access logs",
             ledgers.conditions(
                 batch=f"{BATCH_LINES:,} lines a transaction",
-                data=f"{count:,} lines of the combined format, {options.customers:,} addresses drawn evenly, 50 lines "
+                data=f"{count:,} lines of the combined format, {options.customers:,} addresses drawn evenly, 20 lines "
                 "a second; a line is two events",
                 script="it identifies no line, so it would import the log twice; it sums nothing up",
             ),

@@ -11,13 +11,13 @@ from nbilling.model.events import UsageEvent
 NOW = 1_768_867_200 * SECOND
 """The ledger's clock: 2026-01-20T00:00:00Z, in the middle of a month."""
 
-START = NOW - 10 * DAY
-STEP = SECOND // 50
-"""Fifty events a second, so an hour of the stream holds 180,000."""
+START = NOW - 12 * DAY
+STEP = SECOND // 20
+"""Twenty events a second: 72,000 an hour, and 20 million in less than twelve days."""
 
 METADATA = {"duration": 0, "endpoint": "/graphql", "method": "POST", "status": 200}
 DESCRIPTION = (
-    "one meter (api_requests), {customers:,} customers drawn evenly, 50 events a second of the stream's own time, "
+    "one meter (api_requests), {customers:,} customers drawn evenly, 20 events a second of the stream's own time, "
     "metadata of four keys"
 )
 

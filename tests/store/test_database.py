@@ -173,6 +173,7 @@ def as_nobody(directory: Path, code: str) -> list[str]:
         import sqlite_utils
         from nbilling.store.database import create_ledger, open_ledger
         from nbilling.store.migrations import default_steps
+        import nbilling.store.schema
         default_steps()[0][1]  # everything is imported before the privilege is gone
         if os.geteuid() == 0:
             os.setegid(65534), os.seteuid(65534)
