@@ -149,7 +149,7 @@ class Charges:
                     name=meter.name,
                     unit=meter.unit,
                     scale=meter.scale,
-                    gauge=meter.kind == "gauge",
+                    gauge=meter.aggregation == "time_weighted",
                     usage=amount,
                     limit=limits.get(meter.id),
                     model=price_model(price),

@@ -140,7 +140,7 @@ class InvoiceDocuments:
             included,
             meter.unit,
             meter.scale,
-            gauge=meter.kind == "gauge",
+            gauge=meter.aggregation == "time_weighted",
             allowance=price.allowance if price else "limit",
             texts=texts,
         )

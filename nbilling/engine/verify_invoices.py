@@ -28,6 +28,8 @@ from nbilling.store.verify_billing import Trail
 _STEP = 500
 """Invoices between two reports of progress."""
 _FOREVER = 2**63
+_CATEGORIES = {"exempt": "E", "reverse_charge": "AE", "outside_scope": "O"}
+"""By reason, the category of a tax of nothing (UNCL 5305). Rates of 0 that the seller has set up have their own."""
 _TABLE = "invoice_records"
 
 
@@ -192,8 +194,9 @@ class InvoicesCheck:
                 name = f"{key}, {tax.label} {tax.rate} %"
                 self._context.equal("invoice_taxes", f"{name}, taxable_minor", right.taxable_minor, tax.taxable_minor)
                 self._context.equal("invoice_taxes", f"{name}, tax_minor", right.tax_minor, tax.tax_minor)
-                if (tax.reason == "rated") != any(rate.percent for rate in rates):
-                    self._context.wrong("invoice_taxes", f"{name}, reason", "rated where a rate is above 0", tax.reason)
+                if not _is_reason(tax.reason, tax.category, any(rate.percent for rate in rates)):
+                    found = f"{tax.reason}, {tax.category}"
+                    self._context.wrong("invoice_taxes", f"{name}, reason", "one that fits rate and category", found)
 
     def _by_hand(self, key: str, invoice: InvoiceRow, lines: list[LineRow]) -> None:
         """Lines that somebody wrote are on the invoice as they were written."""
@@ -274,3 +277,10 @@ class InvoicesCheck:
             if strange:
                 self._context.wrong("invoice_lines", key, "lines written by hand", ", ".join(strange))
         self._billed.check(key, invoice, held, lines, parts)
+
+
+def _is_reason(reason: str, category: str, charged: bool) -> bool:
+    """Whether a tax can have been decided so: rated where something is charged, else by what the category says."""
+    if charged or reason == "rated":
+        return charged and reason == "rated"
+    return _CATEGORIES.get(reason, category if reason == "zero_rated" else "") == category

@@ -151,11 +151,9 @@ class LinesCheck:
             parts = self.late_parts(invoice, held, found[0])
             kept = [part for part in parts if (part.start_day, part.plan, part.seats) == _fee_key(line)]
             if kept:
-                there = line._replace(end_day=kept[0].end_day)
-                self._context.equal("invoice_lines", f"{name}, end_day", there.end_day, line.end_day)
-                fee = self._charged(invoice, held, there, ())[0]
-                if len(parts) > 1 and not fee.amount_minor:
-                    fee = None
+                fee = self._charged(invoice, held, line._replace(end_day=kept[0].end_day), ())[0]
+                if len(parts) > 1 and not _number(fee.unit_price):
+                    fee = None  # of several parts a free one has no fee
         before = [
             earlier
             for earlier in self._stood_before(invoice, billing_store.fees_of(self._db, line.period))
@@ -167,6 +165,11 @@ class LinesCheck:
         equal("invoice_lines", f"{name}, amount_minor", (fee.amount_minor if fee else 0) - amount, line.amount_minor)
         right = (fee.quantity if fee else Fraction(0)) - quantity
         equal("invoice_lines", f"{name}, quantity", right, Fraction(line.quantity))
+        if fee is not None:
+            equal("invoice_lines", f"{name}, end_day", fee.end_day, line.end_day)
+        for like in [*([fee] if fee is not None else []), *before][:1]:
+            equal("invoice_lines", f"{name}, unit", like.unit, line.unit)
+            equal("invoice_lines", f"{name}, unit_price", _number(like.unit_price), _number(line.unit_price))
 
     def late_parts(self, invoice: InvoiceRow, held: SubscriptionRow, period: PeriodRow) -> list[Span]:
         """The parts of an earlier period as they were when an invoice was finalised."""
@@ -182,15 +185,12 @@ class LinesCheck:
         return Fraction(line.end_day - line.start_day, end - start)
 
     def _whole(self, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow) -> tuple[int, int]:
-        """The whole period that a line is a share of. A trial is a period of its own, and a change of plan may give it
-        another end later: then it is as long as the invoice says."""
-        if (
-            held.trial_end_day > held.start_day
-            and invoice.start_day == held.start_day
-            and line.period == invoice.period
-        ):
+        """The whole period that a line is a share of. A trial is a period of its own; a change of plan may give it
+        another end after its invoice, so unless the subscription ended in it it was as long as the invoice says."""
+        trial = held.trial_end_day > held.start_day == invoice.start_day and line.period == invoice.period
+        if trial and invoice.end_day != held.end_day:
             return invoice.start_day, invoice.end_day
-        return self._book.fullspan_of(held, line.start_day)
+        return self._book.full_span(held, line.start_day)
 
     def _rated(self, name: str, invoice: InvoiceRow, held: SubscriptionRow, line: LineRow) -> Line | None:
         """The line as the rules make it from what it says of usage and allowance; None after a finding."""

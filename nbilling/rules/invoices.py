@@ -24,7 +24,8 @@ class Metered:
     """What one meter measured in one part of a period.
 
     ``usage`` and ``limit`` are in base units (a time-weighted gauge has a fraction); ``limit`` None is unlimited.
-    ``model`` None: the plan has no price for it.
+    ``gauge``: usage is a level averaged over time; a highest or last level is not. ``model`` None: the plan has no
+    price for it.
     """
 
     meter: int

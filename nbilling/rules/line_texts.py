@@ -129,7 +129,10 @@ def fee_detail(start_day: int, end_day: int, share: Fraction, seats: int, texts:
 def usage_detail(
     used: Fraction, included: Fraction | None, unit: str, scale: int, *, gauge: bool, allowance: str, texts: LineTexts
 ) -> str:
-    """What was used and what of it is included. ``included`` None with allowance ``limit``: unlimited."""
+    """What was used, or on average where ``gauge``, and what of it is included.
+
+    ``included`` None with allowance ``limit``: unlimited.
+    """
     words = (texts.average if gauge else texts.used).format(quantity=quantity_text(used, unit, scale, texts))
     if allowance == "none":
         return words

@@ -46,6 +46,23 @@ def test_the_free_plan_costs_nothing_and_still_shows_what_was_used(billing: nbil
     assert billing.invoices.finalize(invoice["id"])["status"] == "paid"  # nothing is owed
 
 
+def test_only_a_level_weighted_by_time_is_called_an_average(billing: nbilling.Billing, clock: HandClock) -> None:
+    clock.to("2026-01-01T00:00:00Z")
+    for aggregation in ("max", "last", "time_weighted"):
+        billing.usage.create_meter(aggregation, kind="gauge", aggregation=aggregation, unit="jobs")
+        billing.usage.track("acme", aggregation, 30, set=True)
+    clock.to("2026-01-16T12:00:00Z")  # half of January
+    for aggregation in ("max", "last", "time_weighted"):
+        billing.usage.track("acme", aggregation, 10, set=True)
+    clock.to("2026-02-01T00:00:00Z")
+    invoice = billing.invoices.show(billing.invoices.generate("acme", "monthly", on="2026-01-15"))
+    assert [line["detail"] for line in invoice["lines"][1:]] == [
+        "30 jobs used, unlimited",
+        "10 jobs used, unlimited",
+        "20 jobs on average, unlimited",
+    ]
+
+
 def test_asking_again_returns_the_same_draft_brought_up_to_date(billing: nbilling.Billing) -> None:
     billing.plans.upgrade("acme", "pro")
     first = billing.invoices.generate("acme", "monthly")

@@ -71,7 +71,12 @@ WHERE = {
     "default_limits.amount": "meter = 3",
     "plan_limits.threshold": "plan = 2",
     "plan_limits.per_seat": "plan IN (SELECT plan FROM subscription_records WHERE quantity > 1)",
-    "plan_prices.unit": "(plan, meter) IN (SELECT plan, meter FROM invoice_lines)",
+    **dict.fromkeys(
+        ("plan_prices.plan", "plan_prices.meter", "plan_prices.unit"),
+        "(plan, meter) IN (SELECT plan, meter FROM invoice_lines)",
+    ),
+    "plan_versions.per_seat": "id IN (SELECT plan FROM invoice_lines)",
+    "subscription_phases.quantity": "plan IN (SELECT plan FROM invoice_lines WHERE seats > 0)",
     "plan_prices.model": "(plan, meter) IN (SELECT plan, meter FROM invoice_lines WHERE amount_minor > 0)",
     "invoice_taxes.rate": "tax_minor > 10",
     **dict.fromkeys(

@@ -20,6 +20,7 @@ ZONES = {
     "lordhowe": "Australia/Lord_Howe",
     "teamco": "America/New_York",
     "weekly": "Pacific/Auckland",
+    "prepaid": "UTC",
 }
 CATALOGUE: dict[str, Any] = {
     "team": {
@@ -40,6 +41,16 @@ CATALOGUE: dict[str, Any] = {
             "seats": {"model": "per_unit", "unit_price": "1.50", "unit": "person", "allowance": "none"},
             "tokens": {"model": "package", "package_size": "10", "package_price": "0.35", "per": "1000"},
         },
+    },
+    **{
+        name: {
+            "name": name.title(),
+            "price": price,
+            "fee": "advance",
+            "limits": [{"meter": "api_requests", "period": "per_month", "amount": 300}],
+            "prices": {"api_requests": {"model": "per_unit", "unit_price": "0.013", "unit": "request"}},
+        }
+        for name, price in (("silver", "20.00"), ("gold", "55.55"))
     },
     "sprint": {
         "name": "Sprint",
@@ -68,6 +79,9 @@ class HandClock:
     def to(self, time: str) -> None:
         self.at = parse_time(time)
 
+    def forward(self, step: int) -> None:
+        self.at += step
+
 
 class World:
     """A ledger and its clock."""
@@ -82,7 +96,7 @@ class World:
         self.billing.close()
 
     def everything(self) -> None:
-        """Four months of seven customers."""
+        """Four months of eight customers."""
         self.accounts()
         self.january()
         self.february()
@@ -119,6 +133,8 @@ class World:
         self.billing.catalogue.apply({"plans": CATALOGUE})
         self.billing.plans.upgrade("teamco", "team")
         self.billing.plans.upgrade("weekly", "sprint")
+        self.billing.plans.upgrade("prepaid", "silver")
+        self.billing.invoices.run()
 
     def traffic(self, since: str, days: int, count: int) -> None:
         """Usage of all meters, in no order, some of it with ids of every kind."""
@@ -129,12 +145,17 @@ class World:
                 at = start + self.chance.randrange(days) * DAY + self.chance.randrange(0, 96) * 15 * MINUTE
             customer = self.chance.choice(list(ZONES))
             event: dict[str, Any] = {"customer": customer, "at": min(at, self.clock.at)}
-            event |= self.chance.choice(self._meters())(number)
+            event |= self.event(number)
             if number % 3 == 0:
                 event["id"] = f"{since}-{number}"
             events.append(event)
         report = self.billing.usage.track_many(events)
         assert (report.added, report.bad) == (count, 0)
+
+    def event(self, number: int) -> dict[str, Any]:
+        """Usage of one of the meters, without customer and time."""
+        found: dict[str, Any] = self.chance.choice(self._meters())(number)
+        return found
 
     def _meters(self) -> list[Any]:
         chance = self.chance
@@ -197,6 +218,7 @@ class World:
         self.billing.plans.upgrade("kolkata", "pro")
         self.billing.plans.downgrade("acme", "pro", "at_period_end")
         self.billing.subscriptions.set_quantity("teamco", 2)
+        self.billing.plans.upgrade("prepaid", "gold")
         self.clock.to("2026-01-31T23:30:00Z")
         self.traffic("2026-01-21T00:00:00Z", 10, 70)
 
@@ -236,6 +258,7 @@ class World:
         self.billing.catalogue.apply({"plans": {"team": CATALOGUE["team"] | {"price": "10.00"}}})
         self.billing.catalogue.move("team")
         self.billing.plans.upgrade("weekly", "pro")
+        self.billing.subscriptions.cancel("prepaid", "now")
         self.traffic("2026-01-03T00:00:00Z", 28, 60)  # late
         self.traffic("2026-02-06T00:00:00Z", 14, 50)
         self.billing.plans.downgrade("stjohns", "free", "now")
