@@ -167,7 +167,8 @@ class LinesCheck:
         equal("invoice_lines", f"{name}, quantity", right, Fraction(line.quantity))
         if fee is not None:
             equal("invoice_lines", f"{name}, end_day", fee.end_day, line.end_day)
-        for like in [*([fee] if fee is not None else []), *before][:1]:
+        alike: list[Line | LineRow] = [fee, *before] if fee is not None else [*before]
+        for like in alike[:1]:
             equal("invoice_lines", f"{name}, unit", like.unit, line.unit)
             equal("invoice_lines", f"{name}, unit_price", _number(like.unit_price), _number(line.unit_price))
 

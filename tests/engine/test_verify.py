@@ -247,7 +247,8 @@ def test_a_cent_moved_from_tax_to_the_price_is_found(copy: Path) -> None:
 def test_an_invoice_made_cheaper_in_all_places_at_once_is_still_found(copy: Path) -> None:
     db = planting(copy)
     [(invoice,)] = db.execute(
-        """SELECT id FROM invoice_records i WHERE status = 'open' AND discount_minor + credited_minor + applied_minor = 0
+        """SELECT id FROM invoice_records i
+        WHERE status = 'open' AND discount_minor + credited_minor + applied_minor = 0
         AND EXISTS (SELECT 1 FROM invoice_lines WHERE invoice = i.id AND position = 1 AND kind = 'fee'
           AND amount_minor > 1000)
         AND EXISTS (SELECT 1 FROM invoice_taxes WHERE invoice = i.id AND rate = '19') LIMIT 1"""
