@@ -107,7 +107,11 @@ class Context:
 
     def series(self, customer: int, meter: int, dimension: int = 0) -> str:
         """``acme, bandwidth, egress``."""
-        name = f"{self.customer(customer)}, {self.meter(meter)}"
+        return f"{self.customer(customer)}, {self.metered(meter, dimension)}"
+
+    def metered(self, meter: int, dimension: int) -> str:
+        """``bandwidth, egress``."""
+        name = self.meter(meter)
         return f"{name}, {billing_store.dimension(self.db, dimension)}" if dimension else name
 
     def named(self, column: str, number: int) -> str:

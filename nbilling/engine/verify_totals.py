@@ -88,7 +88,7 @@ class TotalsCheck:
                 kept_one = found.get(series)
                 context.wrong(
                     "rollups",
-                    f"{name}, {context.series(row.customer, *series)}",
+                    f"{name}, {context.metered(*series)}",
                     right.get(series, NO_ROW),
                     Tally(*kept_one) if kept_one else NO_ROW,
                 )

@@ -85,7 +85,7 @@ class WindowCheck:
             key = self._key(customer, window.scope, window.opened_at)
             for series in sorted(right.keys() | found.keys()):
                 if right.get(series) != found.get(series):
-                    name = f"{key}, {self._context.series(customer, *series)}"
+                    name = f"{key}, {self._context.metered(*series)}"
                     self._context.wrong("rollups", name, right.get(series, NO_ROW), found.get(series, NO_ROW))
             if known != seen:
                 self._context.wrong("unique_values", key, f"{len(known)} values", f"{len(seen)}, others among them")

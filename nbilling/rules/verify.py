@@ -21,7 +21,8 @@ class Tally(NamedTuple):
     mark: int = 0
 
     def __str__(self) -> str:
-        return f"{self.amount} of {self.events} events" + (f", last at {self.mark}" if self.mark else "")
+        events = "1 event" if self.events == 1 else f"{self.events} events"
+        return f"{self.amount} ({events})" + (f", last at {self.mark}" if self.mark else "")
 
 
 def combine(aggregation: str, first: Tally | None, other: Tally) -> Tally:

@@ -180,8 +180,8 @@ def test_a_finding_names_the_row_in_readable_terms_with_what_is_right_and_what_i
         Finding(
             "rollups",
             f"acme, compute, worker, hour {hour}",
-            f"{amount} of {events} events",
-            f"{amount + 1} of {events} events",
+            f"{amount} ({events} event{'s' if events > 1 else ''})",
+            f"{amount + 1} ({events} event{'s' if events > 1 else ''})",
         ),
     )
 
