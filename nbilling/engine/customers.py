@@ -11,8 +11,8 @@ from nbilling.model.clock import format_time
 from nbilling.model.errors import BadInput, Conflict
 from nbilling.model.money import currency
 from nbilling.model.periods import zone_info
+from nbilling.model.text import country, email, plain, whole
 from nbilling.model.text import customer_id as valid_customer_id
-from nbilling.model.text import email, plain, whole
 from nbilling.store import customers, usage
 from nbilling.store.customers import FIELDS
 
@@ -104,8 +104,8 @@ def _field(field: str, text: str) -> str:
         return currency(text).code
     if field == "zone":
         zone_info(plain(text, "zone"))
-    if field == "country" and not (len(text) == 2 and text.isascii() and text.isalpha() and text.isupper()):
-        raise BadInput(f"country {text!r:.20} is not a country code", hint="write two capitals, such as DE")
+    if field == "country":
+        return country(text)
     if field == "locale":
         text = text.replace("-", "_")
         if _LOCALE.fullmatch(text) is None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nbilling.engine.core import Core
-from nbilling.model.errors import BadInput, Conflict, NotFound
+from nbilling.model.errors import Conflict, NotFound
 from nbilling.model.money import format_amount, format_decimal, parse_decimal
+from nbilling.model.text import country as valid_country
 from nbilling.model.text import customer_id as valid_customer_id
 from nbilling.model.text import plain, whole
 from nbilling.rules.tax import Buyer, Seller, TaxDecision, TaxRate, default_rate, invoice_totals, tax_totals, taxes_for
@@ -48,7 +49,7 @@ class Taxes:
             label,
             parse_decimal(percent, places=6, minimum=0, maximum=100, what="rate"),
             category=category or ("S" if parse_decimal(percent, places=6, what="rate") else "Z"),
-            country=_country(country),
+            country=valid_country(country),
             region=plain(region, "region", limit=60, empty=True),
             inclusive=inclusive,
             replaces=replaces,
@@ -156,12 +157,6 @@ def _rate(row: RateRow) -> TaxRate:
         replaces=bool(row.replaces),
         note=row.note,
     )
-
-
-def _country(text: str) -> str:
-    if text and not (len(text) == 2 and text.isascii() and text.isalpha() and text.isupper()):
-        raise BadInput(f"country {text!r:.20} is not a country code", hint="write two capitals, such as DE")
-    return text
 
 
 def _shown(row: RateRow, customer: str) -> dict[str, Any]:

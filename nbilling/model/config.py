@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from nbilling.model.errors import BadInput
 from nbilling.model.money import currency as currency_of
 from nbilling.model.money import parse_decimal
-from nbilling.model.text import choice, email, plain, whole
+from nbilling.model.text import choice, country, email, plain, whole
 
 
 def _text(limit: int = 500) -> Callable[[str, str], Any]:
@@ -64,12 +64,6 @@ def _yes(value: str, name: str) -> bool:
     return bool(value) and choice(value.lower(), name, yes + no) in yes
 
 
-def _country(value: str, name: str) -> str:
-    if value and not (len(value) == 2 and value.isascii() and value.isalpha() and value.isupper()):
-        raise BadInput(f"{name} {value!r:.20} is not a country code", hint="write two capitals, such as DE")
-    return value
-
-
 class Setting(NamedTuple):
     """One setting: its field, its environment name, its default as text, its check, and what it is for.
 
@@ -90,7 +84,7 @@ SETTINGS = (
     Setting("tax_label", "BILLING_TAX_LABEL", "Tax", _text(60), "what that tax is called on an invoice"),
     Setting("company_name", "BILLING_COMPANY_NAME", "", _text(), "seller on invoices"),
     Setting("company_address", "BILLING_COMPANY_ADDRESS", "", _lines, "seller's address, lines separated by \\n"),
-    Setting("company_country", "BILLING_COMPANY_COUNTRY", "", _country, "seller's country, ISO 3166"),
+    Setting("company_country", "BILLING_COMPANY_COUNTRY", "", country, "seller's country, ISO 3166"),
     Setting("company_email", "BILLING_COMPANY_EMAIL", "", lambda v, _: email(v) if v else v, "seller's e-mail"),
     Setting("company_phone", "BILLING_COMPANY_PHONE", "", _text(60), "seller's telephone"),
     Setting("company_vat_number", "BILLING_COMPANY_VAT_NUMBER", "", _text(60), "seller's VAT number"),

@@ -124,3 +124,10 @@ def json_object(text: object, what: str, *, hint: str, limit: int = 65_536) -> d
     if not isinstance(found, dict):
         raise BadInput(f"{what} is not an object", hint=hint)
     return found
+
+
+def country(value: str, what: str = "country") -> str:
+    """A country's code of ISO 3166-1, two capitals, or empty where it is not known."""
+    if value and not (len(value) == 2 and value.isascii() and value.isalpha() and value.isupper()):
+        raise BadInput(f"{what} {value!r:.20} is not a country code", hint="write two capitals, such as DE")
+    return value

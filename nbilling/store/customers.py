@@ -104,11 +104,6 @@ def page(db: sqlite3.Connection, limit: int, after: str) -> list[dict[str, Any]]
     return [profile(db, row[0]) for row in rows]
 
 
-def all_ids(db: sqlite3.Connection) -> list[str]:
-    """Every customer id, in order."""
-    return [row[0] for row in db.execute("SELECT customer_id FROM customers ORDER BY customer_id").fetchall()]
-
-
 def fact(db: sqlite3.Connection, key: str) -> str | None:
     """A fact about the ledger."""
     row = db.execute("SELECT value FROM ledger WHERE key = ?", (key,)).fetchone()

@@ -98,15 +98,6 @@ def in_force(db: sqlite3.Connection, customer: int, day: int) -> SubscriptionRow
     return SubscriptionRow(*row)
 
 
-def default_of(db: sqlite3.Connection, customer: int) -> SubscriptionRow:
-    """The free default of a customer."""
-    return SubscriptionRow(
-        *db.execute(
-            f"SELECT {_SUBSCRIPTION} FROM subscription_records WHERE customer = ? AND is_default = 1", (customer,)
-        ).fetchone()
-    )
-
-
 def neighbours(db: sqlite3.Connection, customer: int, day: int) -> tuple[int, int]:
     """Where the last bought subscription before a free day ended, and where the next one starts."""
     row = db.execute(
@@ -164,14 +155,6 @@ def phases(db: sqlite3.Connection, number: int) -> list[PhaseRow]:
           WHERE n.subscription = p.subscription AND n.start_day = p.start_day)
         ORDER BY start_day""",
         (number,),
-    ).fetchall()
-    return [PhaseRow(*row) for row in rows]
-
-
-def all_phases(db: sqlite3.Connection, number: int) -> list[PhaseRow]:
-    """Every phase in the order in which they were made."""
-    rows = db.execute(
-        f"SELECT {_PHASE} FROM subscription_phases WHERE subscription = ? ORDER BY seq", (number,)
     ).fetchall()
     return [PhaseRow(*row) for row in rows]
 

@@ -247,7 +247,8 @@ def test_no_secret_gets_into_errors_tracebacks_logs_or_repr(caplog: pytest.LogCa
             change(gateway)
         error = caught.value
         shown = [str(error), repr(error), repr(vars(error)), *traceback.format_exception(error), repr(gateway)]
-        assert "stripe" not in type(error.__context__).__module__  # the library's own error would carry the request
+        # Nothing of the library's hangs on it; a lock that was contended just then may.
+        assert error.__context__ is None or type(error.__context__) is BlockingIOError
         assert error.__cause__ is None
         assert "\n" not in error.message
         assert not any(SECRET in one or hook in one for one in shown)
